@@ -1,0 +1,58 @@
+//! The kernel's numbers, each written once and compared with the kernel's
+//! headers by a test.
+
+pub mod netlink;
+
+/// A number as the kernel's header has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Number {
+    /// The header that defines it: `linux/netlink.h`.
+    pub header: &'static str,
+    /// Its name there.
+    pub name: &'static str,
+    /// Its value here.
+    pub value: i64,
+}
+
+impl Number {
+    /// One entry of a header's table.
+    pub(crate) const fn new(header: &'static str, name: &'static str, value: i64) -> Self {
+        Self {
+            header,
+            name,
+            value,
+        }
+    }
+}
+
+/// Every number of this crate, header by header.
+pub const ALL: &[&[Number]] = &[netlink::NUMBERS];
+
+/// Defines a header's numbers and their table.
+///
+/// `NAME: Payload = n;` defines an attribute, `const NAME: type = n;` a plain
+/// number.
+macro_rules! uapi {
+    ($header:literal; $($rest:tt)*) => {
+        $crate::wire::uapi::uapi!(@ $header [] $($rest)*);
+    };
+    (@ $header:literal [$($entry:tt)*] const $name:ident: $int:ty = $value:expr; $($rest:tt)*) => {
+        #[doc = concat!("`", stringify!($name), "` of `", $header, "`.")]
+        pub const $name: $int = $value;
+        $crate::wire::uapi::uapi!(@ $header [$($entry)* ($name, $value)] $($rest)*);
+    };
+    (@ $header:literal [$($entry:tt)*] $name:ident: $payload:ident = $value:expr; $($rest:tt)*) => {
+        #[doc = concat!("`", stringify!($name), "` of `", $header, "`.")]
+        pub const $name: $crate::wire::Attr<$crate::wire::$payload> = $crate::wire::Attr::new($value);
+        $crate::wire::uapi::uapi!(@ $header [$($entry)* ($name, $value)] $($rest)*);
+    };
+    (@ $header:literal [$(($name:ident, $value:expr))*]) => {
+        /// Each number of this module, to be compared with the header.
+        pub const NUMBERS: &[$crate::wire::uapi::Number] = &[
+            $($crate::wire::uapi::Number::new($header, stringify!($name), $value)),*
+        ];
+    };
+}
+
+pub(crate) use uapi;
