@@ -130,7 +130,7 @@ fn attach_makes_nothing_while_the_device_comes_and_goes() {
         thread::scope(|scope| {
             let maker = scope.spawn(|| {
                 netns.run(|| {
-                    for _ in 0..200 {
+                    for _ in 0..50 {
                         if let Err(error) = tap("comes").create() {
                             assert!(error.is_busy(), "{error:?}");
                         }
