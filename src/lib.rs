@@ -1,7 +1,9 @@
 //! Wires microVMs to the host network by speaking to the kernel itself.
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
+pub mod conn;
 pub mod error;
+pub mod sys;
 mod types;
 pub mod wire;
 
