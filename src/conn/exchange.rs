@@ -23,7 +23,7 @@ pub enum Progress {
 /// What the kernel owes for requests that were sent, and what it has said so
 /// far. Feed it every datagram that the socket receives.
 ///
-/// ``
+/// ```
 /// use tapwire::conn::{Exchange, Progress};
 /// let mut exchange = Exchange::requests(7, 1);
 /// // An acknowledgement: NLMSG_ERROR with errno 0 and the request's header.
@@ -34,7 +34,7 @@ pub enum Progress {
 /// assert_eq!(exchange.feed(&datagram, |_| Ok(()))?, Progress::Complete);
 /// assert!(exchange.refusals().is_empty());
 /// # Ok::<(), tapwire::Error>(())
-/// ``
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exchange {
     mode: Mode,
