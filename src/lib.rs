@@ -2,6 +2,7 @@
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 pub mod conn;
+pub mod conntrack;
 pub mod error;
 pub mod sys;
 mod types;
