@@ -1,5 +1,4 @@
 //! Wires microVMs to the host network by speaking to the kernel itself.
-#![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 pub mod conn;
 pub mod conntrack;

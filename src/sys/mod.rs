@@ -1,9 +1,33 @@
-//! The system calls: netlink sockets, TAP devices, network namespaces.
+//! The system calls: netlink sockets, TAP devices, namespaces.
 //!
-//! The only room with unsafe code. It moves bytes and descriptors and knows
-//! no netlink message.
+//! This is the one room with `unsafe` code. Each block holds one call and the
+//! argument for it; everything public here is safe. It moves bytes and
+//! descriptors and knows no netlink message.
+//!
+//! A network namespace belongs to a thread, not to a process, so this room
+//! reads `/proc/thread-self` only, and changes the namespace of no thread but
+//! its own short-lived ones (see [`NetNs::run`]).
 #![expect(unsafe_code, reason = "std has no form of these system calls")]
 
+mod ioctl;
+mod mount;
+mod netns;
 mod socket;
+mod tap;
+mod userns;
 
+pub use netns::{NetNs, NetNsId};
 pub use socket::{Protocol, Socket};
+pub use tap::{Tap, TapOptions};
+pub use userns::{enter_user_namespace, has_net_admin};
+
+use std::io;
+
+/// Turns the `-1` of a system call into the error that it left in `errno`.
+fn check(returned: libc::c_int) -> io::Result<libc::c_int> {
+    if returned == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(returned)
+    }
+}

@@ -241,9 +241,7 @@ impl Socket {
                 &raw mut length,
             )
         };
-        if result < 0 {
-            return Err(io::Error::last_os_error());
-        }
+        super::check(result)?;
         usize::try_from(value).map_err(io::Error::other)
     }
 
@@ -273,11 +271,7 @@ impl Socket {
                 length,
             )
         };
-        if result < 0 {
-            Err(io::Error::last_os_error())
-        } else {
-            Ok(())
-        }
+        super::check(result).map(|_| ())
     }
 }
 

@@ -1,0 +1,70 @@
+//! `mount(2)` and `umount2(2)` in the forms that this room needs.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::ptr;
+
+use super::check;
+
+/// Makes `target` a second place of what is at `source`, and of the mounts
+/// below it.
+pub(super) fn bind(source: &Path, target: &Path) -> io::Result<()> {
+    let source = c_path(source)?;
+    mount(Some(&source), target, None, libc::MS_BIND | libc::MS_REC)
+}
+
+/// Makes mounts below `target` appear in the mount namespaces made from this
+/// one, and those made there appear here.
+pub(super) fn share(target: &Path) -> io::Result<()> {
+    mount(None, target, None, libc::MS_SHARED | libc::MS_REC)
+}
+
+/// Ends all exchange of mounts below `target` with other mount namespaces.
+pub(super) fn isolate(target: &Path) -> io::Result<()> {
+    mount(None, target, None, libc::MS_PRIVATE | libc::MS_REC)
+}
+
+/// Mounts an empty file system in memory on `target`.
+pub(super) fn tmpfs(target: &Path) -> io::Result<()> {
+    let flags = libc::MS_NOSUID | libc::MS_NODEV;
+    mount(
+        Some(c"tmpfs"),
+        target,
+        Some((c"tmpfs", c"mode=0755")),
+        flags,
+    )
+}
+
+/// Takes the mount at `target` away at once, even if it is in use.
+pub(super) fn detach(target: &Path) -> io::Result<()> {
+    let target = c_path(target)?;
+    let flags = libc::MNT_DETACH | libc::UMOUNT_NOFOLLOW;
+    // SAFETY: `target` is a string that ends in NUL and outlives the call.
+    check(unsafe { libc::umount2(target.as_ptr(), flags) })?;
+    Ok(())
+}
+
+fn mount(
+    source: Option<&CStr>,
+    target: &Path,
+    kind: Option<(&CStr, &CStr)>,
+    flags: libc::c_ulong,
+) -> io::Result<()> {
+    let target = c_path(target)?;
+    let source = source.map_or(ptr::null(), CStr::as_ptr);
+    let (kind, data) = kind.map_or((ptr::null(), ptr::null()), |(kind, data)| {
+        (kind.as_ptr(), data.as_ptr())
+    });
+    // SAFETY: each pointer is null, which mount(2) takes for what the flags do
+    // not need, or a string that ends in NUL and that our caller or the line
+    // above keeps alive during the call; the file system types we name read
+    // `data` as such a string.
+    check(unsafe { libc::mount(source, target.as_ptr(), kind, flags, data.cast()) })?;
+    Ok(())
+}
+
+fn c_path(path: &Path) -> io::Result<CString> {
+    Ok(CString::new(path.as_os_str().as_bytes())?)
+}
