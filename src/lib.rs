@@ -1,10 +1,17 @@
 //! Wires microVMs to the host network by speaking to the kernel itself.
-#![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
+pub mod conn;
+pub mod conntrack;
 pub mod error;
+pub mod exposure;
+pub mod guest;
+mod owner;
 pub mod sys;
 mod types;
 pub mod wire;
 
 pub use error::Error;
+pub use exposure::{Exposure, Protocol};
+pub use guest::{Attachment, Guest, GuestName, Networks};
+pub use owner::Owner;
 pub use types::{IF_NAME_MAX, IfIndex, IfName, Mac};

@@ -159,6 +159,11 @@ impl Mac {
         Ok(mac)
     }
 
+    /// An address that is known to be good.
+    pub(crate) const fn known(octets: [u8; 6]) -> Self {
+        Self(octets)
+    }
+
     /// The six bytes in the order of the wire.
     pub fn octets(self) -> [u8; 6] {
         self.0

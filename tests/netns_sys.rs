@@ -378,7 +378,13 @@ fn work_in_a_namespace_leaves_the_caller_where_it_was() {
 }
 
 fn in_netns<T: Send>(test: impl FnOnce() -> T + Send) -> T {
-    NetNs::new().unwrap().run(test).unwrap()
+    let guarded = || {
+        // Should `run` itself be broken, nothing may happen to the machine.
+        let outside = NetNs::of_pid(process::id()).unwrap();
+        assert!(!outside.is_current().unwrap(), "not in a new namespace");
+        test()
+    };
+    NetNs::new().unwrap().run(guarded).unwrap()
 }
 
 fn tap(name: &str) -> TapOptions {
@@ -405,8 +411,8 @@ fn ip(arguments: &str) -> Result<String, String> {
 /// Not at once, since a process that a test beside this one has just forked
 /// keeps copies of our descriptors until it becomes another program.
 fn assert_links(wanted: &[&str]) {
-    let deadline = Instant::now() + Duration::from_secs(2);
-    while links() != wanted && Instant::now() < deadline {
+    let start = Instant::now();
+    while links() != wanted && start.elapsed() < Duration::from_secs(2) {
         thread::sleep(Duration::from_millis(5));
     }
     assert_eq!(links(), wanted);

@@ -1,21 +1,23 @@
-//! What only system calls can do: TAP devices and namespaces.
+//! The system calls: netlink sockets, TAP devices, namespaces.
 //!
 //! This is the one room with `unsafe` code. Each block holds one call and the
-//! argument for it; everything public here is safe. It knows no netlink
-//! message.
+//! argument for it; everything public here is safe. It moves bytes and
+//! descriptors and knows no netlink message.
 //!
 //! A network namespace belongs to a thread, not to a process, so this room
 //! reads `/proc/thread-self` only, and changes the namespace of no thread but
 //! its own short-lived ones (see [`NetNs::run`]).
-#![expect(unsafe_code, reason = "system calls have no safe form in std")]
+#![expect(unsafe_code, reason = "std has no form of these system calls")]
 
 mod ioctl;
 mod mount;
 mod netns;
+mod socket;
 mod tap;
 mod userns;
 
 pub use netns::{NetNs, NetNsId};
+pub use socket::{Protocol, Socket};
 pub use tap::{Tap, TapOptions};
 pub use userns::{enter_user_namespace, has_net_admin};
 

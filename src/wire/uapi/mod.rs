@@ -1,6 +1,7 @@
 //! The kernel's numbers, each written once and compared with the kernel's
 //! headers by a test.
 
+pub mod conntrack;
 pub mod netlink;
 
 /// A number as the kernel's header has it.
@@ -27,7 +28,7 @@ impl Number {
 }
 
 /// Every number of this crate, header by header.
-pub const ALL: &[&[Number]] = &[netlink::NUMBERS];
+pub const ALL: &[&[Number]] = &[conntrack::NUMBERS, netlink::NUMBERS];
 
 /// Defines a header's numbers and their table.
 ///
