@@ -6,6 +6,7 @@ pub mod error;
 pub mod exposure;
 pub mod guest;
 mod owner;
+pub mod route;
 pub mod sys;
 mod types;
 pub mod wire;

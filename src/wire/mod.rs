@@ -54,6 +54,12 @@ pub enum DecodeError {
         /// The attribute's number.
         kind: u16,
     },
+    /// A part of a message breaks the message's own format.
+    #[error("{what} is malformed")]
+    Malformed {
+        /// What was being read.
+        what: &'static str,
+    },
     /// A value lies outside of what its field can hold.
     #[error("{what} is out of range")]
     Range {

@@ -14,6 +14,7 @@
 
 mod conntrack;
 mod support;
+mod sys;
 
 use std::process::ExitCode;
 
@@ -25,6 +26,9 @@ fn main() -> ExitCode {
         eprintln!("{sentence}");
         return ExitCode::FAILURE;
     }
-    let trials = [conntrack::trials()].into_iter().flatten().collect();
+    let trials = [conntrack::trials(), sys::trials()]
+        .into_iter()
+        .flatten()
+        .collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }

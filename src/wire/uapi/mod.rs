@@ -2,7 +2,11 @@
 //! headers by a test.
 
 pub mod conntrack;
+pub mod if_link;
+pub mod ip;
+pub mod neighbour;
 pub mod netlink;
+pub mod rtnetlink;
 
 /// A number as the kernel's header has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +32,14 @@ impl Number {
 }
 
 /// Every number of this crate, header by header.
-pub const ALL: &[&[Number]] = &[conntrack::NUMBERS, netlink::NUMBERS];
+pub const ALL: &[&[Number]] = &[
+    conntrack::NUMBERS,
+    if_link::NUMBERS,
+    ip::NUMBERS,
+    neighbour::NUMBERS,
+    netlink::NUMBERS,
+    rtnetlink::NUMBERS,
+];
 
 /// Defines a header's numbers and their table.
 ///

@@ -1,0 +1,196 @@
+//! Per-interface IP settings, the `net.ipv4.conf` and `net.ipv6.conf` of
+//! `sysctl(8)`: IPv4 over netlink, IPv6 through `/proc/sys`, for which netlink
+//! has no verb.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::error::Error;
+use crate::wire::uapi::if_link::{IFLA_AF_SPEC, IFLA_INET_CONF};
+use crate::wire::uapi::ip::{
+    IPV4_DEVCONF_ARP_IGNORE, IPV4_DEVCONF_FORWARDING, IPV4_DEVCONF_PROXY_ARP,
+    IPV4_DEVCONF_ROUTE_LOCALNET, IPV4_DEVCONF_RP_FILTER,
+};
+use crate::wire::{Attr, Attrs, DecodeError, Nest, U32, Writer};
+use crate::{IfIndex, IfName};
+
+/// An IPv4 setting of one interface (`ip-sysctl.rst` of the kernel's
+/// documentation).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Ipv4Setting {
+    /// `forwarding`: 1 forwards what comes in by the interface, also while
+    /// `net.ipv4.ip_forward` is 0.
+    Forwarding,
+    /// `rp_filter`: 1 drops what comes from an address that is routed by
+    /// another interface, 2 what comes from one without a route. The larger
+    /// of this and the setting of `all` counts.
+    RpFilter,
+    /// `proxy_arp`: 1 answers for addresses that are routed by another
+    /// interface.
+    ProxyArp,
+    /// `arp_ignore`: 1 answers only for the interface's own addresses. The
+    /// larger of this and the setting of `all` counts.
+    ArpIgnore,
+    /// `route_localnet`: 1 lets 127.0.0.0/8 in and out.
+    RouteLocalnet,
+}
+
+impl Ipv4Setting {
+    /// In the order in which [`Ipv4Settings`] keeps them.
+    const ALL: [Self; 5] = [
+        Self::Forwarding,
+        Self::RpFilter,
+        Self::ProxyArp,
+        Self::ArpIgnore,
+        Self::RouteLocalnet,
+    ];
+
+    const fn attribute(self) -> Attr<U32> {
+        match self {
+            Self::Forwarding => IPV4_DEVCONF_FORWARDING,
+            Self::RpFilter => IPV4_DEVCONF_RP_FILTER,
+            Self::ProxyArp => IPV4_DEVCONF_PROXY_ARP,
+            Self::ArpIgnore => IPV4_DEVCONF_ARP_IGNORE,
+            Self::RouteLocalnet => IPV4_DEVCONF_ROUTE_LOCALNET,
+        }
+    }
+}
+
+/// The IPv4 settings of an interface as the kernel reports them with the
+/// link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Ipv4Settings([Option<u32>; Ipv4Setting::ALL.len()]);
+
+impl Ipv4Settings {
+    /// One of them; `None` if the interface has no IPv4.
+    pub fn get(&self, setting: Ipv4Setting) -> Option<u32> {
+        let place = Ipv4Setting::ALL.iter().position(|&one| one == setting)?;
+        self.0.get(place).copied().flatten()
+    }
+
+    /// Reads `IFLA_AF_SPEC` of a link: per family an attribute, in that of
+    /// IPv4 the settings as an array that begins with number 1.
+    pub(super) fn decode(families: Attrs<'_>) -> Result<Self, DecodeError> {
+        let Some(ipv4) = families.find(FAMILY_IPV4)? else {
+            return Ok(Self::default());
+        };
+        let Some(array) = ipv4.find(IFLA_INET_CONF)? else {
+            return Ok(Self::default());
+        };
+        Ok(Self(Ipv4Setting::ALL.map(|setting| {
+            let place = usize::from(setting.attribute().kind()).checked_sub(1)?;
+            let bytes = array.chunks_exact(4).nth(place)?;
+            Some(u32::from_ne_bytes(bytes.try_into().ok()?))
+        })))
+    }
+}
+
+/// The body of the `RTM_SETLINK` that changes settings.
+pub(super) fn encode(index: IfIndex, settings: &[(Ipv4Setting, u32)], out: &mut Writer<'_>) {
+    let [i0, i1, i2, i3] = index.get().to_ne_bytes();
+    out.fixed(&[0, 0, 0, 0, i0, i1, i2, i3, 0, 0, 0, 0, 0, 0, 0, 0]);
+    out.nest(IFLA_AF_SPEC, |out| {
+        out.nest(FAMILY_IPV4, |out| {
+            out.nest(Attr::new(IFLA_INET_CONF.kind()), |out| {
+                for (setting, value) in settings {
+                    out.put(setting.attribute(), *value);
+                }
+            });
+        });
+    });
+}
+
+/// An IPv6 setting of one interface (`ip-sysctl.rst` of the kernel's
+/// documentation).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Ipv6Setting {
+    /// `forwarding`: 1 makes it a router's interface: router advertisements
+    /// are no longer accepted unless [`AcceptRa`](Self::AcceptRa) is 2, and
+    /// addresses and routes from earlier ones go. Whether packets are
+    /// forwarded is said by the setting of `all`.
+    Forwarding,
+    /// `force_forwarding`: 1 forwards what comes in by the interface, also
+    /// while `forwarding` of `all` is 0. Linux 6.17 and later.
+    ForceForwarding,
+    /// `accept_ra`: 0 never, 1 unless forwarding, 2 also when forwarding.
+    AcceptRa,
+    /// `disable_ipv6`: 1 takes IPv6 away, and its addresses with it.
+    DisableIpv6,
+    /// `accept_dad`: 0 skips duplicate address detection.
+    AcceptDad,
+    /// `addr_gen_mode`: 1 makes no link-local address.
+    AddrGenMode,
+}
+
+impl Ipv6Setting {
+    const fn key(self) -> &'static str {
+        match self {
+            Self::Forwarding => "net.ipv6.conf.*.forwarding",
+            Self::ForceForwarding => "net.ipv6.conf.*.force_forwarding",
+            Self::AcceptRa => "net.ipv6.conf.*.accept_ra",
+            Self::DisableIpv6 => "net.ipv6.conf.*.disable_ipv6",
+            Self::AcceptDad => "net.ipv6.conf.*.accept_dad",
+            Self::AddrGenMode => "net.ipv6.conf.*.addr_gen_mode",
+        }
+    }
+
+    fn path(self, interface: IfName) -> PathBuf {
+        // Dots first, for the name may hold some.
+        let path = self
+            .key()
+            .replace('.', "/")
+            .replace('*', interface.as_str());
+        Path::new("/proc/sys").join(path)
+    }
+
+    /// A missing file is a missing interface, unless its neighbours are there.
+    fn explain(self, interface: IfName, call: &'static str, source: io::Error) -> Error {
+        let path = self.path(interface);
+        if source.kind() != io::ErrorKind::NotFound {
+            return Error::system(call, path.display(), source);
+        }
+        if path.parent().is_some_and(Path::exists) {
+            return Error::Unsupported {
+                feature: self.key(),
+            };
+        }
+        Error::Absent {
+            kind: "interface with IPv6",
+            name: interface.as_str().into(),
+        }
+    }
+}
+
+/// Reads an IPv6 setting of an interface of the calling thread's network
+/// namespace. `all` and `default` are taken for interfaces, as in `sysctl(8)`.
+///
+/// # Errors
+/// [`Error::Absent`] if there is no such interface, or it has no IPv6;
+/// [`Error::Unsupported`] if the kernel lacks the setting; [`Error::System`]
+/// if `/proc/sys` cannot be read.
+pub fn ipv6_setting(interface: IfName, setting: Ipv6Setting) -> Result<i32, Error> {
+    fs::read_to_string(setting.path(interface))
+        .and_then(|text| text.trim().parse().map_err(io::Error::other))
+        .map_err(|source| setting.explain(interface, "read", source))
+}
+
+/// Changes an IPv6 setting of an interface of the calling thread's network
+/// namespace.
+///
+/// # Errors
+/// As [`ipv6_setting`]; [`Error::System`] also if the kernel refuses the
+/// value (`EINVAL`), or `/proc/sys` is mounted read-only (`EROFS`).
+pub fn set_ipv6_setting(interface: IfName, setting: Ipv6Setting, value: i32) -> Result<(), Error> {
+    // Not `fs::write`, which would try to create a file that is missing.
+    fs::OpenOptions::new()
+        .write(true)
+        .open(setting.path(interface))
+        .and_then(|mut file| io::Write::write_all(&mut file, value.to_string().as_bytes()))
+        .map_err(|source| setting.explain(interface, "write", source))
+}
+
+/// `AF_INET` as the number of an attribute of `IFLA_AF_SPEC`.
+const FAMILY_IPV4: Attr<Nest> = Attr::new(2);

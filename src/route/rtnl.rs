@@ -1,0 +1,269 @@
+//! The handle: verbs over one connection.
+
+use std::mem;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use netlink_packet_route::address::AddressMessage;
+
+use crate::conn::{Connection, Requests};
+use crate::error::{Error, Refusal};
+use crate::wire::Flags;
+use crate::wire::uapi::rtnetlink::{
+    RTM_GETADDR, RTM_GETLINK, RTM_GETNEIGH, RTM_GETROUTE, RTM_GETRULE,
+};
+use crate::{IfIndex, IfName};
+
+use super::address::Address;
+use super::changes::Changes;
+use super::codec::emit;
+use super::fib::{self, Route, RouteFilter};
+use super::link::{self, Link};
+use super::neighbour::{self, Neighbour};
+use super::rule::{self, RoutingRule};
+use super::watch::Watch;
+
+/// A handle on the links, addresses, routes, neighbours and routing rules of
+/// one network namespace.
+///
+/// ```no_run
+/// use tapwire::route::{Address, LinkChange, Rtnl};
+/// let mut rtnl = Rtnl::open()?;
+/// if let Some(link) = rtnl.link("tap0".parse()?)? {
+///     let address = "198.51.100.1/30".parse().unwrap();
+///     rtnl.apply(|changes| {
+///         changes.add_address(&Address::new(link.index(), address));
+///         changes.set_link(&LinkChange::new(link.index()).up());
+///     })?;
+/// }
+/// # Ok::<(), tapwire::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Rtnl {
+    connection: Connection,
+    requests: Requests,
+}
+
+impl Rtnl {
+    /// Opens the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// [`Error::System`] if the socket cannot be opened.
+    pub fn open() -> Result<Self, Error> {
+        Ok(Self {
+            connection: Connection::route()?,
+            requests: Requests::new(),
+        })
+    }
+
+    /// Applies the changes that `queue` asks for, in their order, sent as
+    /// one.
+    ///
+    /// The kernel has no transaction here: it attempts every change, also
+    /// those behind one that it refuses, and those that it did not refuse
+    /// stay.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with the first change that was refused and its
+    /// place; [`attempt`](Self::attempt) tells all. [`Error::Invalid`] and
+    /// [`Error::Encode`] for a value that cannot be used,
+    /// [`Error::TooLarge`] for more than the socket takes: nothing was sent
+    /// then. [`Error::System`] if the kernel's answer is lost: the changes may
+    /// or may not be in force.
+    pub fn apply<'fd>(&mut self, queue: impl FnOnce(&mut Changes<'fd>)) -> Result<(), Error> {
+        self.send(queue, |changes, refusals| {
+            match refusals.into_iter().min_by_key(|&(index, _)| index) {
+                Some((index, refusal)) => Err(changes.refused(index, refusal)),
+                None => Ok(()),
+            }
+        })
+    }
+
+    /// As [`apply`](Self::apply), for changes of which some may be refused,
+    /// such as deletes: returns one [`Error::Refused`] for each that was, at
+    /// most 64.
+    ///
+    /// # Errors
+    /// Those of [`apply`](Self::apply) but `Error::Refused`.
+    pub fn attempt<'fd>(
+        &mut self,
+        queue: impl FnOnce(&mut Changes<'fd>),
+    ) -> Result<Vec<Error>, Error> {
+        self.send(queue, |changes, refusals| {
+            let refusals = refusals.into_iter();
+            Ok(refusals
+                .map(|(index, refusal)| changes.refused(index, refusal))
+                .collect())
+        })
+    }
+
+    /// Lists the links.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], [`Error::System`], [`Error::Decode`] or
+    /// [`Error::Interrupted`] if they cannot be listed.
+    pub fn links(&mut self) -> Result<Vec<Link>, Error> {
+        self.connection.dump(
+            "list links",
+            RTM_GETLINK,
+            |out| link::encode_get(None, None, out),
+            |message| Ok(Some(Link::decode(message)?)),
+        )
+    }
+
+    /// Looks up a link by its name; `None` if there is none.
+    ///
+    /// # Errors
+    /// As [`links`](Self::links).
+    pub fn link(&mut self, name: IfName) -> Result<Option<Link>, Error> {
+        self.get_link(format_args!("get link {name}"), None, Some(name))
+    }
+
+    /// Looks up a link by its index; `None` if there is none.
+    ///
+    /// # Errors
+    /// As [`links`](Self::links).
+    pub fn link_at(&mut self, index: IfIndex) -> Result<Option<Link>, Error> {
+        self.get_link(format_args!("get link {index}"), Some(index), None)
+    }
+
+    /// Lists the addresses of an interface, or of all.
+    ///
+    /// # Errors
+    /// As [`links`](Self::links).
+    pub fn addresses(&mut self, index: Option<IfIndex>) -> Result<Vec<Address>, Error> {
+        let list = self.connection.dump(
+            "list addresses",
+            RTM_GETADDR,
+            |out| {
+                let mut message = AddressMessage::default();
+                message.header.index = index.map_or(0, IfIndex::get);
+                emit(out, &message);
+            },
+            |message| {
+                let address = Address::decode(message)?;
+                let wanted = index.is_none_or(|index| index == address.index());
+                Ok(wanted.then_some(address))
+            },
+        );
+        none_if(list, &[libc::ENODEV])
+    }
+
+    /// Lists the routes of both families that `filter` lets through.
+    ///
+    /// # Errors
+    /// As [`links`](Self::links).
+    pub fn routes(&mut self, filter: &RouteFilter) -> Result<Vec<Route>, Error> {
+        let list = self.connection.dump(
+            "list routes",
+            RTM_GETROUTE,
+            |out| filter.encode(out),
+            |message| Ok(Route::decode(message)?.filter(|route| filter.matches(route))),
+        );
+        none_if(list, &[libc::ENOENT, libc::ENODEV])
+    }
+
+    /// Finds the route that packets from this host to `address` take; `None`
+    /// if the network is unreachable (`ENETUNREACH`).
+    ///
+    /// # Errors
+    /// As [`links`](Self::links). A route that refuses the packets is
+    /// [`Error::Refused`] with its reason (`EHOSTUNREACH`, `EACCES`, `EINVAL`).
+    pub fn route_to(&mut self, address: IpAddr) -> Result<Option<Route>, Error> {
+        let found = self.connection.get(
+            format_args!("get route to {address}"),
+            RTM_GETROUTE,
+            Flags::empty(),
+            |out| fib::encode_lookup(address, out),
+            |message| Ok(Route::decode(message)?),
+        );
+        Ok(none_if(found, &[libc::ENETUNREACH])?.flatten())
+    }
+
+    /// Lists the neighbours on an interface, or on all.
+    ///
+    /// # Errors
+    /// As [`links`](Self::links).
+    pub fn neighbours(&mut self, index: Option<IfIndex>) -> Result<Vec<Neighbour>, Error> {
+        let list = self.connection.dump(
+            "list neighbours",
+            RTM_GETNEIGH,
+            |out| neighbour::encode_filter(index, out),
+            |message| {
+                let wanted = |entry: &Neighbour| index.is_none_or(|index| index == entry.index());
+                Ok(Neighbour::decode(message)?.filter(wanted))
+            },
+        );
+        none_if(list, &[libc::ENODEV])
+    }
+
+    /// Lists the routing rules of both families.
+    ///
+    /// # Errors
+    /// As [`links`](Self::links).
+    pub fn rules(&mut self) -> Result<Vec<RoutingRule>, Error> {
+        self.connection
+            .dump("list rules", RTM_GETRULE, rule::encode_list, |message| {
+                Ok(RoutingRule::decode(message)?)
+            })
+    }
+
+    /// Watches links, addresses and routes change, in the calling thread's
+    /// network namespace, on a socket of its own.
+    ///
+    /// # Errors
+    /// [`Error::System`] if the socket cannot be opened.
+    pub fn watch() -> Result<Watch, Error> {
+        Watch::open()
+    }
+
+    fn get_link(
+        &mut self,
+        what: impl std::fmt::Display,
+        index: Option<IfIndex>,
+        name: Option<IfName>,
+    ) -> Result<Option<Link>, Error> {
+        let found = self.connection.get(
+            what,
+            RTM_GETLINK,
+            Flags::empty(),
+            |out| link::encode_get(index, name, out),
+            |message| Ok(Link::decode(message)?),
+        );
+        none_if(found, &[libc::ENODEV])
+    }
+
+    fn send<'fd, T>(
+        &mut self,
+        queue: impl FnOnce(&mut Changes<'fd>),
+        judge: impl FnOnce(&Changes<'fd>, Vec<(usize, Refusal)>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut changes = Changes::new(mem::take(&mut self.requests));
+        queue(&mut changes);
+        let connection = &mut self.connection;
+        let sent = changes
+            .requests()
+            .and_then(|requests| match requests.len() {
+                0 => Ok(Vec::new()),
+                _ => connection.transact(requests, |_| Ok(())),
+            });
+        let outcome = sent.and_then(|refusals| judge(&changes, refusals));
+        self.requests = changes.into_requests();
+        outcome
+    }
+}
+
+impl AsFd for Rtnl {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.connection.as_fd()
+    }
+}
+
+/// Takes a refusal with one of these errors for the answer that there is
+/// nothing.
+fn none_if<T: Default>(answer: Result<T, Error>, absent: &[i32]) -> Result<T, Error> {
+    match answer {
+        Err(Error::Refused { source, .. }) if absent.contains(&source.errno()) => Ok(T::default()),
+        answer => answer,
+    }
+}
