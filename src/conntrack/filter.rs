@@ -92,6 +92,15 @@ impl TupleFilter {
                 .is_none_or(|port| Some(port) == tuple.destination_port())
     }
 
+    /// The conditions that the kernel checks rightly.
+    fn for_kernel(&self) -> Self {
+        Self {
+            source: self.source.filter(IpAddr::is_ipv4),
+            destination: self.destination.filter(IpAddr::is_ipv4),
+            ..*self
+        }
+    }
+
     /// The `CTA_FILTER_F_*` bits of the kernel's `nf_conntrack_netlink.c`.
     fn flags(&self) -> u32 {
         let bit = |set: bool, bit: u32| if set { 1 << bit } else { 0 };
@@ -217,19 +226,41 @@ impl FlowFilter {
         self.original.matches(flow.original()) && self.reply.matches(flow.reply())
     }
 
+    /// Whether the kernel's own filter does what this one says.
+    ///
+    /// It compares IPv6 addresses the wrong way round (seen on Linux 6.18:
+    /// it finds the flows that do *not* have the address), so those are
+    /// compared here.
+    pub(super) fn is_exact_in_kernel(&self) -> bool {
+        *self == self.for_kernel()
+    }
+
     pub(super) fn write(&self, out: &mut Writer<'_>) {
-        write_family(out, self.family);
-        if !self.original.is_empty() {
-            out.nest(CTA_TUPLE_ORIG, |out| self.original.write(out));
+        let Self {
+            family,
+            original,
+            reply,
+        } = self.for_kernel();
+        write_family(out, family);
+        if !original.is_empty() {
+            out.nest(CTA_TUPLE_ORIG, |out| original.write(out));
         }
-        if !self.reply.is_empty() {
-            out.nest(CTA_TUPLE_REPLY, |out| self.reply.write(out));
+        if !reply.is_empty() {
+            out.nest(CTA_TUPLE_REPLY, |out| reply.write(out));
         }
-        if !self.is_empty() {
+        if !(original.is_empty() && reply.is_empty()) {
             out.nest(CTA_FILTER, |out| {
-                out.put(CTA_FILTER_ORIG_FLAGS, self.original.flags());
-                out.put(CTA_FILTER_REPLY_FLAGS, self.reply.flags());
+                out.put(CTA_FILTER_ORIG_FLAGS, original.flags());
+                out.put(CTA_FILTER_REPLY_FLAGS, reply.flags());
             });
+        }
+    }
+
+    fn for_kernel(&self) -> Self {
+        Self {
+            original: self.original.for_kernel(),
+            reply: self.reply.for_kernel(),
+            ..*self
         }
     }
 }

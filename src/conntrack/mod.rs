@@ -47,7 +47,8 @@ pub fn flows(connection: &mut Connection, filter: &FlowFilter) -> Result<Vec<Flo
 /// looked at as the first of a new flow. None is no error. `connection`
 /// speaks netfilter.
 ///
-/// One request on Linux 6.12 and later; before, a list and a request each.
+/// One request on Linux 6.12 and later; before, and for IPv6 addresses, a
+/// list and a request each.
 ///
 /// # Errors
 /// [`Error::Invalid`] for a filter without a condition, which would delete
@@ -56,6 +57,9 @@ pub fn flows(connection: &mut Connection, filter: &FlowFilter) -> Result<Vec<Flo
 pub fn delete(connection: &mut Connection, filter: &FlowFilter) -> Result<(), Error> {
     if filter.is_empty() {
         return Err(Invalid::new("flow filter", filter, "has no condition").into());
+    }
+    if !filter.is_exact_in_kernel() {
+        return delete_each(connection, filter);
     }
     let what = format_args!("delete the flows {filter}");
     let deleted = connection.execute(

@@ -28,7 +28,7 @@ const SLOT_MAX: u32 = 99_999;
 /// of IPv6 by the number of its TAP. The host has the first address of each,
 /// the guest the second.
 ///
-/// The defaults are 198.18.0.0/15 and fd2c:6b8f:4a10::/64. The first is set
+/// The defaults are `198.18.0.0/15` and `fd2c:6b8f:4a10::/64`. The first is set
 /// aside for benchmarks (RFC 2544), so it is routable but neither on the
 /// internet nor, unlike most of RFC 1918, on people's gateways, Docker's or a
 /// cluster's networks; the second is a unique local prefix (RFC 4193).

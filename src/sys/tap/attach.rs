@@ -15,9 +15,11 @@ impl TapOptions {
     ///
     /// It must be there and be as the options say: nothing is made, and MAC,
     /// MTU, index, persistence, number of queues are compared, never changed.
-    /// Set are owner and group, if given, which a descriptor cannot read. The
-    /// first descriptor decides about the vnet header (the kernel keeps none
-    /// for later); the others have to agree.
+    /// Set are owner and group, if given, which a descriptor cannot read.
+    ///
+    /// Whether frames carry a vnet header is up to the descriptor that is
+    /// attached first: the kernel gives the device that one's flags, whatever
+    /// it had before. Further queues have to agree.
     ///
     /// # Errors
     /// [`Error::Absent`] if it is not there, [`Error::Conflict`] if it is not

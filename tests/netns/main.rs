@@ -1,0 +1,34 @@
+//! Tests against the real kernel, each in a network namespace of its own.
+//!
+//! They run as root, or through a user namespace for anyone who may open
+//! `/dev/net/tun`. Tests that need another program as judge or partner say so
+//! in their kind; without it they are ignored by name.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod conntrack;
+mod support;
+mod sys;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments = libtest_mimic::Arguments::from_args();
+    if !arguments.list
+        && let Err(sentence) = support::gain_rights()
+    {
+        eprintln!("{sentence}");
+        return ExitCode::FAILURE;
+    }
+    let trials = [conntrack::trials(), sys::trials()]
+        .into_iter()
+        .flatten()
+        .collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}

@@ -1,0 +1,93 @@
+//! A namespace for each test, and the programs that judge.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use libtest_mimic::Trial;
+use tapwire::sys::{NetNs, enter_user_namespace, has_net_admin};
+
+/// Lists test functions: `trials![a_fact, another]`, or
+/// `trials![needs ["nft"]: a_fact]` for those that want a program.
+macro_rules! trials {
+    ($($test:ident),* $(,)?) => {
+        vec![$($crate::support::trial(concat!(module_path!(), "::", stringify!($test)), &[], $test)),*]
+    };
+    (needs $programs:tt: $($test:ident),* $(,)?) => {
+        vec![$($crate::support::trial(concat!(module_path!(), "::", stringify!($test)), &$programs, $test)),*]
+    };
+}
+
+pub(crate) use trials;
+
+/// A test that runs in a new network namespace, with `programs` at hand.
+pub(crate) fn trial(name: &str, programs: &[&str], test: fn()) -> Trial {
+    let name = name.strip_prefix("netns::").unwrap_or(name);
+    let missing = programs.iter().any(|program| find(program).is_none());
+    let trial = Trial::test(name, move || {
+        NetNs::new()
+            .and_then(|netns| netns.run(test))
+            .expect("a new network namespace");
+        Ok(())
+    });
+    match programs {
+        [] => trial,
+        _ => trial
+            .with_kind(format!("needs {}", programs.join(", ")))
+            .with_ignored_flag(missing),
+    }
+}
+
+/// Makes sure of `CAP_NET_ADMIN`, by a user namespace if need be, and of
+/// `/dev/net/tun`; else says in one sentence what is missing. To be called
+/// while the process has one thread.
+pub(crate) fn gain_rights() -> Result<(), String> {
+    let help = "these tests need CAP_NET_ADMIN, or the right to make user namespaces";
+    if !has_net_admin().map_err(|error| format!("{help} ({error})"))? {
+        enter_user_namespace().map_err(|error| format!("{help} ({error})"))?;
+    }
+    let tun = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/net/tun");
+    tun.map(drop).map_err(|error| {
+        format!("these tests need read and write permission on /dev/net/tun ({error}): run them as root, or chmod 0666 /dev/net/tun")
+    })
+}
+
+/// Runs a program in the calling thread's network namespace and returns what
+/// it prints; panics with its own words if it fails.
+pub(crate) fn run(program: &str, arguments: &[&str]) -> String {
+    feed(program, arguments, "")
+}
+
+/// [`run`] with `input` on standard input.
+pub(crate) fn feed(program: &str, arguments: &[&str], input: &str) -> String {
+    let path = find(program).unwrap_or_else(|| panic!("{program} is not installed"));
+    let mut child = Command::new(path)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(input.as_bytes())
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {arguments:?}: {words}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Finds a program; `/usr/sbin` counts, which a user's PATH may lack.
+fn find(program: &str) -> Option<std::path::PathBuf> {
+    let path = std::env::var("PATH").unwrap_or_default();
+    path.split(':')
+        .chain(["/usr/sbin", "/sbin"])
+        .map(|folder| Path::new(folder).join(program))
+        .find(|file| file.is_file())
+}
