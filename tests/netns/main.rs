@@ -14,10 +14,14 @@
 )]
 
 mod conntrack;
+mod exposure;
 mod host;
 mod route;
+#[path = "../../examples/support/mod.rs"]
+mod stand_ins;
 mod support;
 mod sys;
+mod world;
 
 use std::process::ExitCode;
 
@@ -31,6 +35,7 @@ fn main() -> ExitCode {
     }
     let trials = [
         conntrack::trials(),
+        exposure::trials(),
         host::trials(),
         route::trials(),
         sys::trials(),
