@@ -133,6 +133,9 @@ mod tests {
         let asked = Request::take(&mut wire).unwrap().unwrap();
         assert!(wire.is_empty() && asked.closes());
         let mut answer = greeting("hello-world", &asked, peer());
+        let last = answer.pop().unwrap();
+        assert_eq!(take_body(&mut answer).unwrap(), None);
+        answer.push(last);
         let body = take_body(&mut answer).unwrap().unwrap();
         assert_eq!(
             body,

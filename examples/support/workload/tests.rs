@@ -28,6 +28,8 @@ fn exposure_may_be_absent_or_several() {
     let bare = r#"{"apiVersion":"v0","kind":"Function","name":"a","spec":{"function":
         {"execution":{"rootfs":"x"}}}}"#;
     assert_eq!(parse(bare).unwrap().exposures(), []);
+    let null = bare.replace("}}}", r#"},"exposure":null}}"#);
+    assert_eq!(parse(&null).unwrap().exposures(), []);
     let several = bare.replace(
         "}}}",
         r#"},"exposure":[
