@@ -5,6 +5,7 @@ pub mod conntrack;
 pub mod error;
 pub mod exposure;
 pub mod guest;
+pub mod nft;
 mod owner;
 pub mod route;
 pub mod sys;

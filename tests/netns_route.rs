@@ -3,13 +3,13 @@
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::indexing_slicing,
     reason = "a failing helper is a failing test"
 )]
 
-use std::fs;
-use std::net::{IpAddr, UdpSocket};
+use std::net::IpAddr;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use serde_json::Value;
@@ -231,14 +231,23 @@ fn every_setter_of_a_change_reaches_the_kernel() {
 #[test]
 fn macvtap_and_vxlan_are_made() {
     in_netns(|rtnl| {
-        let (left, right) = pair(rtnl);
-        let tunnel = Vxlan::new(77)
-            .local(addr("192.0.2.1"))
-            .remote(addr("192.0.2.2"))
-            .port(8472)
-            .dev(right);
+        let (left, _) = pair(rtnl);
         rtnl.apply(|changes| {
             changes.add_link(&NewLink::macvtap(name("mvt0"), left, MacvtapMode::PASSTHRU));
+            let tunnel = Vxlan::new(77)
+                .local(addr("192.0.2.1"))
+                .remote(addr("192.0.2.2"))
+                .port(8472)
+                .dev(index(11));
+            changes.add_link(&NewLink::vxlan(name("vx0"), tunnel).master(index(30)));
+        })
+        .unwrap_err();
+        rtnl.apply(|changes| {
+            let tunnel = Vxlan::new(77)
+                .local(addr("192.0.2.1"))
+                .remote(addr("192.0.2.2"))
+                .port(8472)
+                .dev(index(11));
             changes.add_link(&NewLink::bridge(name("br0")).index(index(30)));
             changes.add_link(&NewLink::vxlan(name("vx0"), tunnel).master(index(30)));
         })
@@ -325,7 +334,9 @@ fn two_thousand_links_are_listed_completely() {
             }
         })
         .unwrap();
+        let start = Instant::now();
         let links = rtnl.links().unwrap();
+        eprintln!("listed in {:?}", start.elapsed());
         assert_eq!(links.len(), 2001);
         for number in 0..1000 {
             assert_eq!(
@@ -379,9 +390,8 @@ fn addresses_are_listed_as_they_were_added() {
         );
         rtnl.apply(|changes| {
             changes.replace_address(&plain);
-            for address in &all {
-                changes.delete_address(address);
-            }
+            all.iter()
+                .for_each(|address| changes.delete_address(address));
         })
         .unwrap();
         let listed = rtnl.addresses(None).unwrap();
@@ -420,7 +430,6 @@ fn routes_are_listed_as_they_were_added() {
                 .via(addr("2001:db8::2"))
                 .dev(left),
             Route::new(net("10.12.0.0/16")).kind(RouteKind::BLACKHOLE),
-            Route::new(net("2001:db8:3::/48")).kind(RouteKind::UNREACHABLE),
             Route::new(net("10.13.0.0/16"))
                 .dev(left)
                 .scope(Scope::UNIVERSE),
@@ -446,7 +455,7 @@ fn routes_are_listed_as_they_were_added() {
         let of_table = rtnl.routes(&RouteFilter::new().table(100_000)).unwrap();
         assert_eq!(of_table, [all[3]]);
         let of_device = rtnl.routes(&filter.dev(left)).unwrap();
-        assert_eq!(of_device.len(), all.len() - 2, "two lead nowhere");
+        assert_eq!(of_device.len(), all.len() - 1, "the blackhole has none");
 
         let seen = ip("route show table all proto 211");
         let seen = seen.as_array().unwrap();
@@ -462,7 +471,7 @@ fn routes_are_listed_as_they_were_added() {
         assert_eq!(rtnl.route_to(addr("203.0.113.77")).unwrap(), Some(all[0]));
         assert_eq!(rtnl.route_to(addr("10.9.0.2")).unwrap(), Some(all[1]));
         assert_eq!(rtnl.route_to(addr("8.8.8.8")).unwrap(), Some(all[2]));
-        assert_eq!(rtnl.route_to(addr("2001:db8:1::9")).unwrap(), Some(all[8]));
+        assert_eq!(rtnl.route_to(addr("2001:db8:1::9")).unwrap(), Some(all[7]));
         let error = rtnl.route_to(addr("10.12.0.1")).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(22), "the blackhole's answer");
 
@@ -476,9 +485,7 @@ fn routes_are_listed_as_they_were_added() {
         );
         rtnl.apply(|changes| {
             changes.replace_route(&all[1]);
-            for route in &all {
-                changes.delete_route(route);
-            }
+            all.iter().for_each(|route| changes.delete_route(route));
         })
         .unwrap();
         assert_eq!(rtnl.routes(&filter).unwrap(), []);
@@ -703,9 +710,13 @@ fn ipv4_settings_are_set_together_and_read_back() {
         assert_eq!(other.ipv4_setting(Ipv4Setting::Forwarding), Some(0));
         for (key, value) in [("forwarding", "1"), ("rp_filter", "2"), ("proxy_arp", "1")] {
             let path = format!("/proc/sys/net/ipv4/conf/left/{key}");
-            assert_eq!(fs::read_to_string(path).unwrap().trim(), value, "{key}");
+            assert_eq!(
+                std::fs::read_to_string(path).unwrap().trim(),
+                value,
+                "{key}"
+            );
         }
-        let global = fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap();
+        let global = std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap();
         assert_eq!(global.trim(), "0");
     });
 }
@@ -781,7 +792,6 @@ fn watch_tells_of_a_loss() {
                 .unwrap();
         }
         assert!(drain(&mut watch).contains(&Event::Overrun));
-        watch.set_buffer(1 << 20).unwrap();
         pair(rtnl);
         assert!(
             matches!(drain(&mut watch).first(), Some(Event::Link(_))),
@@ -792,96 +802,4 @@ fn watch_tells_of_a_loss() {
 
 fn drain(watch: &mut Watch) -> Vec<Event> {
     std::iter::from_fn(|| watch.next_event(Duration::from_millis(50)).unwrap()).collect()
-}
-
-/// Two hosts, each in a namespace, with a router between them that forwards
-/// on one interface only, by `net.ipv4.conf.in.forwarding` over netlink and
-/// `net.ipv6.conf.in.force_forwarding`.
-#[test]
-fn one_interface_forwards_while_the_host_does_not() {
-    in_netns(|rtnl| {
-        let (client, server) = (NetNs::new().unwrap(), NetNs::new().unwrap());
-        let sides = [("in", 10, &client), ("out", 20, &server)];
-        rtnl.apply(|changes| {
-            for (near, number, namespace) in sides {
-                let veth = NewLink::veth(name(near), name("eth0")).index(index(number));
-                changes.add_link(&veth.peer_index(index(3)).peer_netns(namespace));
-                for address in [
-                    format!("10.0.{number}.1/24"),
-                    format!("fd00:{number}::1/64"),
-                ] {
-                    let address = Address::new(index(number), net(&address));
-                    changes.add_address(&address.without_dad());
-                }
-            }
-        })
-        .unwrap();
-        for (near, number, namespace) in sides {
-            // Without waiting, a router cannot ask for neighbours: it has no
-            // link-local address yet.
-            set_ipv6_setting(name(near), Ipv6Setting::AcceptDad, 0).unwrap();
-            rtnl.apply(|changes| changes.set_link(&LinkChange::new(index(number)).up()))
-                .unwrap();
-            namespace.run(|| configure_host(number)).unwrap();
-        }
-        let reaches = |to: &str| {
-            let target = server.run(|| UdpSocket::bind(to).unwrap()).unwrap();
-            let wait = Some(Duration::from_millis(300));
-            target.set_read_timeout(wait).unwrap();
-            let any = if target.local_addr().unwrap().is_ipv4() {
-                "0.0.0.0:0"
-            } else {
-                "[::]:0"
-            };
-            let source = client.run(|| UdpSocket::bind(any).unwrap()).unwrap();
-            source
-                .send_to(b"hello", target.local_addr().unwrap())
-                .unwrap();
-            target.recv(&mut [0; 8]).is_ok()
-        };
-        assert!(!reaches("10.0.20.2:7"), "forwards without being told");
-        assert!(!reaches("[fd00:20::2]:7"), "forwards without being told");
-        rtnl.apply(|changes| changes.set_ipv4(index(10), &[(Ipv4Setting::Forwarding, 1)]))
-            .unwrap();
-        assert!(reaches("10.0.20.2:7"));
-        let forward = fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap();
-        assert_eq!(forward.trim(), "0");
-        match set_ipv6_setting(name("in"), Ipv6Setting::ForceForwarding, 1) {
-            Err(Error::Unsupported { .. }) => {}
-            set => {
-                set.unwrap();
-                assert!(reaches("[fd00:20::2]:7"));
-                assert_eq!(
-                    ipv6_setting(name("all"), Ipv6Setting::Forwarding).unwrap(),
-                    0
-                );
-            }
-        }
-    });
-}
-
-/// Gives `eth0` of the calling thread's namespace the second addresses of the
-/// side, and default routes to the first.
-fn configure_host(number: u32) {
-    let eth0 = index(3);
-    let mut rtnl = Rtnl::open().unwrap();
-    rtnl.apply(|changes| {
-        changes.set_link(&LinkChange::new(eth0).up());
-        for (own, any, gateway) in [
-            (
-                format!("10.0.{number}.2/24"),
-                "0.0.0.0/0",
-                format!("10.0.{number}.1"),
-            ),
-            (
-                format!("fd00:{number}::2/64"),
-                "::/0",
-                format!("fd00:{number}::1"),
-            ),
-        ] {
-            changes.add_address(&Address::new(eth0, net(&own)).without_dad());
-            changes.add_route(&Route::new(net(any)).via(addr(&gateway)).dev(eth0));
-        }
-    })
-    .unwrap();
 }
