@@ -8,12 +8,15 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
     clippy::print_stderr,
     reason = "a test that cannot go on has failed"
 )]
 
 mod conntrack;
+mod host;
 mod nft;
+mod route;
 mod support;
 mod sys;
 
@@ -27,9 +30,15 @@ fn main() -> ExitCode {
         eprintln!("{sentence}");
         return ExitCode::FAILURE;
     }
-    let trials = [conntrack::trials(), nft::trials(), sys::trials()]
-        .into_iter()
-        .flatten()
-        .collect();
+    let trials = [
+        conntrack::trials(),
+        host::trials(),
+        nft::trials(),
+        route::trials(),
+        sys::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }
