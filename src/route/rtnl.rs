@@ -17,7 +17,8 @@ use crate::{IfIndex, IfName};
 use super::address::Address;
 use super::changes::Changes;
 use super::codec::emit;
-use super::fib::{self, Route, RouteFilter};
+use super::fib::Route;
+use super::fib_filter::{self, RouteFilter};
 use super::link::{self, Link};
 use super::neighbour::{self, Neighbour};
 use super::rule::{self, RoutingRule};
@@ -174,7 +175,7 @@ impl Rtnl {
             format_args!("get route to {address}"),
             RTM_GETROUTE,
             Flags::empty(),
-            |out| fib::encode_lookup(address, out),
+            |out| fib_filter::encode_lookup(address, out),
             |message| Ok(Route::decode(message)?),
         );
         Ok(none_if(found, &[libc::ENETUNREACH])?.flatten())

@@ -13,6 +13,7 @@
 )]
 
 mod conntrack;
+mod route;
 mod support;
 mod sys;
 
@@ -26,7 +27,7 @@ fn main() -> ExitCode {
         eprintln!("{sentence}");
         return ExitCode::FAILURE;
     }
-    let trials = [conntrack::trials(), sys::trials()]
+    let trials = [conntrack::trials(), route::trials(), sys::trials()]
         .into_iter()
         .flatten()
         .collect();
