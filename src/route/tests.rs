@@ -4,6 +4,7 @@
 use ipnet::IpNet;
 
 use super::*;
+use crate::conn::Requests;
 use crate::wire::uapi::rtnetlink::RTM_NEWLINK;
 use crate::wire::{Flags, Header, Message, Messages, Writer, push_message};
 use crate::{IfIndex, IfName};
@@ -83,4 +84,43 @@ fn attribute_at_an_error_offset_is_found() {
         [at(16), at(32), at(40), at(4000)],
         [None, Some(3), Some(4), None]
     );
+}
+
+#[test]
+fn changes_are_listed_in_words() {
+    let mut changes = Changes::new(Requests::new());
+    let dev = index(7);
+    let address = Address::new(dev, net("198.51.100.1/30"));
+    let route = Route::new(net("0.0.0.0/0")).via("198.51.100.2".parse().unwrap());
+    let mac = "02:00:00:00:00:02".parse().unwrap();
+    let neighbour = Neighbour::new(dev, "198.51.100.2".parse().unwrap(), mac);
+    changes.add_link(&NewLink::bridge(name("br0")));
+    changes.set_link(&LinkChange::new(dev).rename(name("eth1")));
+    changes.set_ipv4(dev, &[(Ipv4Setting::Forwarding, 1)]);
+    changes.delete_link(dev);
+    changes.delete_links_of_group(5);
+    changes.replace_address(&address);
+    changes.delete_address(&address);
+    changes.replace_route(&route.metric(9));
+    changes.delete_route(&route.table(1000).onlink());
+    changes.replace_neighbour(&neighbour);
+    changes.delete_neighbour(&neighbour);
+    changes.add_rule(&RoutingRule::ipv4(1000).fwmark(1, 0xff));
+    changes.delete_rule(&RoutingRule::ipv6(1000).iif(name("eth1")).priority(5));
+    let expected = "\
+add link br0 type bridge
+set link 7 name eth1
+set link 7
+delete link 7
+delete links of group 5
+replace address 198.51.100.1/30 dev 7
+delete address 198.51.100.1/30 dev 7
+replace route default via 198.51.100.2 proto 4 metric 9
+delete route default via 198.51.100.2 table 1000 proto 4 onlink
+replace neighbour 198.51.100.2 lladdr 02:00:00:00:00:02 dev 7
+delete neighbour 198.51.100.2 lladdr 02:00:00:00:00:02 dev 7
+add rule from all fwmark 0x1/0xff lookup 1000
+delete rule priority 5 from all iif eth1 lookup 1000
+";
+    assert_eq!(changes.to_string(), expected);
 }

@@ -211,3 +211,10 @@ fn neighbours_and_rules_are_encoded_as_ip_does() {
         "02000000660000010000000008000a001000000008001000ff000000",
     );
 }
+
+#[test]
+fn links_are_asked_for_without_statistics() {
+    let ours = body(|out| link::encode_get(None, None, out));
+    let golden = bytes("0000000000000000000000000000000008001d0008000000");
+    assert_eq!(ours, golden);
+}

@@ -303,11 +303,19 @@ fn partial_route_is_deleted_but_not_added() {
 
 fn rule_of_another_kind_is_partial() {
     let rtnl = &mut Rtnl::open().unwrap();
-    ip("rule add ipproto tcp dport 80 table 104 priority 77");
-    let rules = rtnl.rules().unwrap();
-    let rule = rules.iter().find(|rule| rule.priority_number() == Some(77));
-    let rule = rule.unwrap();
-    assert!(rule.is_partial());
-    let error = rtnl.apply(|changes| changes.delete_rule(rule)).unwrap_err();
-    assert!(matches!(error, Error::Invalid(_)));
+    for (priority, kind) in [
+        (77, "ipproto tcp dport 80 table 104"),
+        (78, "not from 10.0.0.0/8 table 105"),
+        (79, "from 10.0.0.0/8 prohibit"),
+    ] {
+        ip(&format!("rule add {kind} priority {priority}"));
+        let rules = rtnl.rules().unwrap();
+        let rule = rules
+            .iter()
+            .find(|rule| rule.priority_number() == Some(priority))
+            .unwrap();
+        assert!(rule.is_partial(), "{kind}");
+        let error = rtnl.apply(|changes| changes.delete_rule(rule)).unwrap_err();
+        assert!(matches!(error, Error::Invalid(_)));
+    }
 }
