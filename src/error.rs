@@ -45,6 +45,14 @@ pub enum Error {
         /// Its name in the caller's words.
         name: Box<str>,
     },
+    /// There is no room for more; nothing was changed.
+    #[error("the {what} are used up (room for {capacity})")]
+    Full {
+        /// What has a limited number.
+        what: &'static str,
+        /// That number.
+        capacity: u32,
+    },
     /// A value does not fit the netlink encoding.
     #[error("encoding failed")]
     Encode(#[from] EncodeError),

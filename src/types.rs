@@ -57,6 +57,20 @@ impl IfName {
         Ok(Self { bytes, length })
     }
 
+    /// A name that is part of the program: at most 15 bytes that `new` takes.
+    pub(crate) const fn constant(name: &'static str) -> Self {
+        let mut bytes = [0; IF_NAME_MAX + 1];
+        let (field, _) = bytes.split_at_mut(name.len());
+        field.copy_from_slice(name.as_bytes());
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::as_conversions,
+            reason = "split_at_mut limits it to 16"
+        )]
+        let length = name.len() as u8;
+        Self { bytes, length }
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         let bytes = self

@@ -218,7 +218,7 @@ mod tests {
     fn reply(kind: u16, flags: Flags, sequence: u32, body: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::new();
         push_message(&mut bytes, Header::new(kind, flags, sequence), |out| {
-            out.fixed(body)
+            out.fixed(body);
         })
         .unwrap();
         bytes
@@ -233,7 +233,7 @@ mod tests {
         let mut bytes = Vec::new();
         let header = Header::new(NLMSG_ERROR, Flags::CAPPED | Flags::ACK_TLVS, sequence);
         push_message(&mut bytes, header, |out| {
-            out.fixed(&(-errno).to_ne_bytes());
+            out.fixed(&errno.wrapping_neg().to_ne_bytes());
             out.fixed(&[0; 16]);
             out.put_some(NLMSGERR_ATTR_MSG, text);
             out.put_some(NLMSGERR_ATTR_OFFS, offset);

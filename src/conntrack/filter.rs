@@ -144,6 +144,19 @@ impl TupleFilter {
     }
 }
 
+impl From<&Tuple> for TupleFilter {
+    /// The conditions that hold for this direction of a flow only.
+    fn from(tuple: &Tuple) -> Self {
+        Self {
+            source: Some(tuple.source()),
+            destination: Some(tuple.destination()),
+            protocol: Some(tuple.protocol()),
+            source_port: tuple.source_port(),
+            destination_port: tuple.destination_port(),
+        }
+    }
+}
+
 fn condition(
     f: &mut fmt::Formatter<'_>,
     direction: &str,

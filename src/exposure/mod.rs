@@ -1,9 +1,15 @@
 //! A port of the host leads to a port of a guest.
 
+mod layout;
+
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 use std::str::FromStr;
+
+pub(crate) use layout::{
+    Layout, exposure_element, exposure_key, read_exposure, read_guard, read_uplink,
+};
 
 use crate::error::Invalid;
 

@@ -8,11 +8,13 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
     clippy::print_stderr,
     reason = "a test that cannot go on has failed"
 )]
 
 mod conntrack;
+mod host;
 mod route;
 mod support;
 mod sys;
@@ -27,9 +29,14 @@ fn main() -> ExitCode {
         eprintln!("{sentence}");
         return ExitCode::FAILURE;
     }
-    let trials = [conntrack::trials(), route::trials(), sys::trials()]
-        .into_iter()
-        .flatten()
-        .collect();
+    let trials = [
+        conntrack::trials(),
+        host::trials(),
+        route::trials(),
+        sys::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -5,7 +5,12 @@ pub mod conntrack;
 pub mod if_link;
 pub mod ip;
 pub mod neighbour;
+pub mod netfilter;
 pub mod netlink;
+pub mod nf_nat;
+pub mod nf_tables;
+pub mod nf_tables_expr;
+pub mod nfnetlink;
 pub mod rtnetlink;
 
 /// A number as the kernel's header has it.
@@ -37,7 +42,12 @@ pub const ALL: &[&[Number]] = &[
     if_link::NUMBERS,
     ip::NUMBERS,
     neighbour::NUMBERS,
+    netfilter::NUMBERS,
     netlink::NUMBERS,
+    nf_nat::NUMBERS,
+    nf_tables::NUMBERS,
+    nf_tables_expr::NUMBERS,
+    nfnetlink::NUMBERS,
     rtnetlink::NUMBERS,
 ];
 
@@ -46,24 +56,27 @@ pub const ALL: &[&[Number]] = &[
 /// `NAME: Payload = n;` defines an attribute, `const NAME: type = n;` a plain
 /// number.
 macro_rules! uapi {
-    ($header:literal; $($rest:tt)*) => {
-        $crate::wire::uapi::uapi!(@ $header [] $($rest)*);
-    };
-    (@ $header:literal [$($entry:tt)*] const $name:ident: $int:ty = $value:expr; $($rest:tt)*) => {
-        #[doc = concat!("`", stringify!($name), "` of `", $header, "`.")]
-        pub const $name: $int = $value;
-        $crate::wire::uapi::uapi!(@ $header [$($entry)* ($name, $value)] $($rest)*);
-    };
-    (@ $header:literal [$($entry:tt)*] $name:ident: $payload:ident = $value:expr; $($rest:tt)*) => {
-        #[doc = concat!("`", stringify!($name), "` of `", $header, "`.")]
-        pub const $name: $crate::wire::Attr<$crate::wire::$payload> = $crate::wire::Attr::new($value);
-        $crate::wire::uapi::uapi!(@ $header [$($entry)* ($name, $value)] $($rest)*);
-    };
-    (@ $header:literal [$(($name:ident, $value:expr))*]) => {
+    ($header:literal; $($($word:ident)+: $kind:ident = $value:expr;)*) => {
+        $($crate::wire::uapi::uapi!(@define $header ($($word)+) $kind $value);)*
+
         /// Each number of this module, to be compared with the header.
         pub const NUMBERS: &[$crate::wire::uapi::Number] = &[
-            $($crate::wire::uapi::Number::new($header, stringify!($name), $value)),*
+            $($crate::wire::uapi::uapi!(@number $header ($($word)+) $value)),*
         ];
+    };
+    (@define $header:literal (const $name:ident) $int:ident $value:expr) => {
+        #[doc = concat!("`", stringify!($name), "` of `", $header, "`.")]
+        pub const $name: $int = $value;
+    };
+    (@define $header:literal ($name:ident) $payload:ident $value:expr) => {
+        #[doc = concat!("`", stringify!($name), "` of `", $header, "`.")]
+        pub const $name: $crate::wire::Attr<$crate::wire::$payload> = $crate::wire::Attr::new($value);
+    };
+    (@number $header:literal (const $name:ident) $value:expr) => {
+        $crate::wire::uapi::Number::new($header, stringify!($name), $value)
+    };
+    (@number $header:literal ($name:ident) $value:expr) => {
+        $crate::wire::uapi::Number::new($header, stringify!($name), $value)
     };
 }
 

@@ -1,0 +1,292 @@
+//! Guests come and go.
+
+use std::net::IpAddr;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::Host;
+use crate::conntrack::{self, FlowFilter, TupleFilter};
+use crate::error::{Conflict, Error};
+use crate::exposure::{Exposure, exposure_key, read_exposure};
+use crate::guest::{Attachment, GATEWAY_MAC, Guest};
+use crate::nft::Element;
+use crate::route::{
+    Address, Ipv4Setting, Ipv6Setting, LinkChange, Neighbour, ipv6_setting, set_ipv6_setting,
+};
+use crate::sys::TapOptions;
+use crate::types::{IfIndex, IfName};
+
+/// Another handle of the owner may claim a slot first, so many times.
+const CLAIM_ATTEMPTS: u32 = 32;
+
+impl Host {
+    /// Attaches a guest: claims addresses for it, guards them, and makes a
+    /// persistent TAP that leads to it, up and ready for the VMM to open.
+    ///
+    /// A guest that is attached stays as it is; what a killed agent left
+    /// undone is done. So the call can be repeated.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] if the guest is attached with another MAC, or if
+    /// its network is routed elsewhere already (names the route);
+    /// [`Error::Full`] if the guests' networks are used up; [`Error::System`]
+    /// if the TAP cannot be made; [`Error::Refused`] from the kernel. A guest
+    /// that was not attached before is not attached then.
+    pub fn attach(&mut self, guest: &Guest) -> Result<Attachment, Error> {
+        let name = guest.name().as_str();
+        if self.known.guest_of_name(name).is_none() {
+            self.read()?;
+        }
+        if let Some(attached) = self.known.guest_of_name(name).cloned() {
+            check_mac(guest, &attached)?;
+            self.batch.clear();
+            self.layout.guard(&attached, &mut self.batch)?;
+            self.nft.commit(&mut self.batch)?;
+            self.wire(guest, &attached)?;
+            return Ok(attached);
+        }
+        let claimed = self.claim(guest)?;
+        if let Err(error) = self.wire(guest, &claimed) {
+            // The first error tells what happened; what a failing rollback
+            // leaves is found by the next attach.
+            let _rolled_back = self.detach(name);
+            return Err(error);
+        }
+        Ok(claimed)
+    }
+
+    /// Detaches a guest: its exposures, its TAP, its flows, its addresses, in
+    /// this order, so that whoever gets the addresses next meets none of its
+    /// packets. What a killed agent left is removed by a repeated call.
+    ///
+    /// # Errors
+    /// [`Error::Absent`] if there is no such guest; [`Error::Refused`] from
+    /// the kernel.
+    pub fn detach(&mut self, name: &str) -> Result<(), Error> {
+        self.read()?;
+        let absent = || Error::Absent {
+            kind: "guest",
+            name: name.into(),
+        };
+        let guest = self.known.guest_of_name(name).cloned().ok_or_else(absent)?;
+        self.withdraw_all(&guest)?;
+        if let Some(link) = self.rtnl.link(guest.tap)? {
+            self.delete_link(link.index())?;
+        }
+        self.cut_guest(&guest)?;
+        self.batch.clear();
+        self.layout.release(&guest, &mut self.batch)?;
+        self.nft.commit(&mut self.batch)?;
+        self.known.detached(&guest);
+        Ok(())
+    }
+
+    /// Claims the addresses of a free slot in the kernel, where handles of
+    /// one owner meet.
+    fn claim(&mut self, guest: &Guest) -> Result<Attachment, Error> {
+        for _ in 0..CLAIM_ATTEMPTS {
+            let guests = self.networks.guests();
+            let slot = self.known.free_slot(guests).ok_or(Error::Full {
+                what: "guests' networks",
+                capacity: guests,
+            })?;
+            let claim = self.networks.attachment(&self.owner, guest, slot)?;
+            self.check_unrouted(&claim)?;
+            self.batch.clear();
+            self.layout.claim(&claim, &mut self.batch)?;
+            match self.nft.commit(&mut self.batch) {
+                Ok(()) => {
+                    self.known.attached(claim.clone());
+                    return Ok(claim);
+                }
+                Err(error) if error.is_exists() => self.read()?,
+                Err(error) => return Err(error),
+            }
+            if let Some(attached) = self.known.guest_of_name(guest.name().as_str()) {
+                return Ok(attached.clone());
+            }
+        }
+        Err(Error::Full {
+            what: "attempts to claim a network",
+            capacity: CLAIM_ATTEMPTS,
+        })
+    }
+
+    /// Makes sure that nobody routes the guest's network elsewhere: ours
+    /// would hide theirs. A default route covers everything and does not
+    /// count, nor does the TAP's own.
+    fn check_unrouted(&mut self, guest: &Attachment) -> Result<(), Error> {
+        for (address, prefix) in networks_of(guest) {
+            let Some(route) = self.rtnl.route_to(address)? else {
+                continue;
+            };
+            if route.destination().prefix_len() == 0 {
+                continue;
+            }
+            let link = match route.index() {
+                Some(index) => self.rtnl.link_at(index)?,
+                None => None,
+            };
+            let dev = link.as_ref().map_or("none", |link| link.name());
+            if dev != guest.tap.as_str() {
+                let holder =
+                    format_args!("the route {} dev {dev}", route.destination()).to_string();
+                let wanted = format_args!("guest network {}", prefix.trunc()).to_string();
+                return Err(Conflict::new(wanted, holder).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the TAP and everything on it, or completes it.
+    fn wire(&mut self, guest: &Guest, attachment: &Attachment) -> Result<(), Error> {
+        let index = match self.rtnl.link(attachment.tap)? {
+            Some(link) if link.alias() == Some(attachment.name()) => link.index(),
+            Some(link) if link.kind().is_some_and(|kind| kind != "tun") => {
+                let kind = link.kind().unwrap_or_default();
+                let wanted = format_args!("TAP {}", attachment.tap).to_string();
+                return Err(Conflict::new(
+                    wanted,
+                    format_args!("a link of kind {kind}").to_string(),
+                )
+                .into());
+            }
+            Some(left_over) => {
+                self.delete_link(left_over.index())?;
+                self.create_tap(guest, attachment)?
+            }
+            None => self.create_tap(guest, attachment)?,
+        };
+        let has_ipv6 = self.prepare_ipv6(attachment.tap)?;
+        self.rtnl.apply(|changes| {
+            changes.set_link(&LinkChange::new(index).alias(attachment.name()).up());
+            changes.set_ipv4(index, &[(Ipv4Setting::Forwarding, 1)]);
+            let [(_, ipv4), (_, ipv6)] = networks_of(attachment);
+            changes.replace_address(&Address::new(index, ipv4));
+            changes.replace_neighbour(&Neighbour::new(
+                index,
+                attachment.ipv4.into(),
+                attachment.mac,
+            ));
+            if has_ipv6 {
+                changes.replace_address(&Address::new(index, ipv6).without_dad());
+                changes.replace_neighbour(&Neighbour::new(
+                    index,
+                    attachment.ipv6.into(),
+                    attachment.mac,
+                ));
+            }
+        })
+    }
+
+    fn create_tap(&mut self, guest: &Guest, attachment: &Attachment) -> Result<IfIndex, Error> {
+        let mut options = TapOptions::new(attachment.tap)
+            .mac(GATEWAY_MAC)
+            .persistent();
+        if let Some(uid) = guest.wanted_owner() {
+            options = options.owner(uid);
+        }
+        if let Some(gid) = guest.wanted_group() {
+            options = options.group(gid);
+        }
+        self.inside(|| options.create()?.index())
+    }
+
+    /// Has IPv6 work on the TAP, also where the administrator has it off for
+    /// new interfaces. `false` if the kernel has no IPv6 at all.
+    fn prepare_ipv6(&self, tap: IfName) -> Result<bool, Error> {
+        self.inside(|| {
+            match ipv6_setting(tap, Ipv6Setting::DisableIpv6) {
+                Err(Error::Unsupported { .. }) => return Ok(false),
+                Ok(0) => {}
+                Ok(_) => set_ipv6_setting(tap, Ipv6Setting::DisableIpv6, 0)?,
+                Err(error) => return Err(error),
+            }
+            super::forwarding::forward_ipv6_from(tap)?;
+            Ok(true)
+        })
+    }
+
+    /// Withdraws all exposures of a guest.
+    fn withdraw_all(&mut self, guest: &Attachment) -> Result<(), Error> {
+        self.batch.clear();
+        for map in self.layout.exposure_maps() {
+            let elements = self.nft.elements(map)?;
+            let theirs = elements
+                .iter()
+                .filter_map(read_exposure)
+                .filter(|exposure| guest.has(exposure.guest().ip()));
+            let keys = theirs.map(|exposure: Exposure| Element::new(exposure_key(&exposure)));
+            self.batch.destroy_elements(map, keys);
+        }
+        self.nft.commit(&mut self.batch)
+    }
+
+    /// Ends all flows from and to a guest.
+    fn cut_guest(&mut self, guest: &Attachment) -> Result<(), Error> {
+        for address in [IpAddr::from(guest.ipv4), IpAddr::from(guest.ipv6)] {
+            let tuple = TupleFilter::new().source(address);
+            let all = FlowFilter::family_of(address);
+            conntrack::delete(self.nft.connection_mut(), &all.original(tuple))?;
+            conntrack::delete(self.nft.connection_mut(), &all.reply(tuple))?;
+        }
+        Ok(())
+    }
+
+    /// Deletes TAPs under the owner's names that belong to no guest.
+    pub(super) fn remove_stray_taps(&mut self) -> Result<(), Error> {
+        for link in self.rtnl.links()? {
+            let slot = link
+                .name()
+                .parse()
+                .ok()
+                .and_then(|name| self.owner.slot(&name));
+            if slot.is_some() && link.kind().is_none_or(|kind| kind == "tun") {
+                self.delete_link(link.index())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes a link; one that is gone is no error.
+    fn delete_link(&mut self, index: IfIndex) -> Result<(), Error> {
+        match self.rtnl.apply(|changes| changes.delete_link(index)) {
+            Err(error) if error.is_not_found() => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Does `work` in the handle's namespace: TAPs and `/proc/sys/net` belong
+    /// to the thread's.
+    pub(super) fn inside<T: Send>(
+        &self,
+        work: impl FnOnce() -> Result<T, Error> + Send,
+    ) -> Result<T, Error> {
+        if self.netns.is_current()? {
+            work()
+        } else {
+            self.netns.run(work)?
+        }
+    }
+}
+
+/// The gateway's addresses with their prefixes; each address of a guest.
+fn networks_of(guest: &Attachment) -> [(IpAddr, IpNet); 2] {
+    let ipv4 = Ipv4Net::new_assert(guest.gateway_ipv4, guest.prefix_ipv4());
+    let ipv6 = Ipv6Net::new_assert(guest.gateway_ipv6, guest.prefix_ipv6());
+    [
+        (guest.ipv4.into(), ipv4.into()),
+        (guest.ipv6.into(), ipv6.into()),
+    ]
+}
+
+fn check_mac(guest: &Guest, attached: &Attachment) -> Result<(), Error> {
+    match guest.wanted_mac() {
+        Some(wanted) if wanted != attached.mac => {
+            let wanted = format_args!("guest {} with MAC {wanted}", guest.name()).to_string();
+            let holder = format_args!("the attached guest with MAC {}", attached.mac).to_string();
+            Err(Conflict::new(wanted, holder).into())
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,141 @@
+//! Packets are forwarded between guests and the outside, and nothing else is
+//! that was not before.
+
+use std::collections::BTreeSet;
+
+use super::Host;
+use crate::error::Error;
+use crate::exposure::read_uplink;
+use crate::nft::Element;
+use crate::route::{Ipv4Setting, Ipv6Setting, Link, Scope, ipv6_setting, set_ipv6_setting};
+use crate::types::{IfIndex, IfName};
+
+impl Host {
+    /// Switches forwarding on where it is off, on each interface of others
+    /// that has an address that the outside can reach. The interface is noted
+    /// in the kernel first: the note is what keeps other packets from being
+    /// forwarded there, and what tells where to switch it off again.
+    pub(super) fn forward_on_uplinks(&mut self) -> Result<(), Error> {
+        let (reach4, reach6) = self.reachable()?;
+        let links = self.rtnl.links()?;
+        let uplinks = || links.iter().filter_map(|link| self.uplink(link));
+        let off = |link: &Link| link.ipv4_setting(Ipv4Setting::Forwarding) == Some(0);
+        let ipv4: Vec<(IfName, IfIndex)> = uplinks()
+            .filter(|(_, link)| reach4.contains(&link.index()) && off(link))
+            .map(|(name, link)| (name, link.index()))
+            .collect();
+        let ipv6: Vec<IfName> = uplinks()
+            .filter(|(_, link)| reach6.contains(&link.index()))
+            .map(|(name, _)| name)
+            .collect();
+        let ipv6 = self.inside(|| {
+            Ok(ipv6
+                .into_iter()
+                .filter(|&name| is_off_ipv6(name))
+                .collect::<Vec<_>>())
+        })?;
+        if ipv4.is_empty() && ipv6.is_empty() {
+            return Ok(());
+        }
+        self.batch.clear();
+        self.batch.add_elements(
+            &self.layout.uplinks4,
+            ipv4.iter().map(|&(name, _)| Element::new(name)),
+        );
+        self.batch.add_elements(
+            &self.layout.uplinks6,
+            ipv6.iter().map(|&name| Element::new(name)),
+        );
+        self.nft.commit(&mut self.batch)?;
+        self.set_ipv4_forwarding(ipv4.iter().map(|&(_, index)| index), 1)?;
+        self.inside(|| ipv6.into_iter().try_for_each(forward_ipv6_from))
+    }
+
+    /// Switches forwarding off where it was switched on for this owner.
+    pub(super) fn stop_forwarding_on_uplinks(&mut self) -> Result<(), Error> {
+        let noted =
+            |elements: Vec<Element>| elements.iter().filter_map(read_uplink).collect::<Vec<_>>();
+        let ipv4 = noted(self.elements(|layout| &layout.uplinks4)?);
+        let ipv6 = noted(self.elements(|layout| &layout.uplinks6)?);
+        let mut indexes = Vec::new();
+        for name in ipv4 {
+            indexes.extend(self.rtnl.link(name)?.map(|link| link.index()));
+        }
+        self.set_ipv4_forwarding(indexes.into_iter(), 0)?;
+        self.inside(|| ipv6.into_iter().try_for_each(stop_forwarding_ipv6_from))
+    }
+
+    /// The indexes of interfaces that have an address for more than
+    /// themselves and their link.
+    fn reachable(&mut self) -> Result<(BTreeSet<IfIndex>, BTreeSet<IfIndex>), Error> {
+        let addresses = self.rtnl.addresses(None)?;
+        let reach = |ipv4: bool| {
+            addresses
+                .iter()
+                .filter(|address| address.net().addr().is_ipv4() == ipv4)
+                .filter(|address| address.address_scope() == Scope::UNIVERSE)
+                .map(crate::route::Address::index)
+                .collect()
+        };
+        Ok((reach(true), reach(false)))
+    }
+
+    /// The link with its name if it can be an uplink: no loopback, none of
+    /// our TAPs.
+    fn uplink<'l>(&self, link: &'l Link) -> Option<(IfName, &'l Link)> {
+        let name: IfName = link.name().parse().ok()?;
+        let ours = name.as_str().starts_with(&self.owner.tap_prefix());
+        (name != LOOPBACK && !ours).then_some((name, link))
+    }
+
+    fn set_ipv4_forwarding(
+        &mut self,
+        links: impl Iterator<Item = IfIndex>,
+        value: u32,
+    ) -> Result<(), Error> {
+        self.rtnl.apply(|changes| {
+            for index in links {
+                changes.set_ipv4(index, &[(Ipv4Setting::Forwarding, value)]);
+            }
+        })
+    }
+}
+
+/// Has IPv6 packets forwarded that come in by this interface; in the calling
+/// thread's namespace.
+pub(super) fn forward_ipv6_from(name: IfName) -> Result<(), Error> {
+    match set_ipv6_setting(name, Ipv6Setting::ForceForwarding, 1) {
+        Err(Error::Unsupported { .. }) => {}
+        result => return result,
+    }
+    // Before Linux 6.17 it is one switch for all interfaces, and one that
+    // makes those with `accept_ra` 1 forget their advertised routes.
+    if ipv6_setting(ALL, Ipv6Setting::Forwarding)? == 0 {
+        if ipv6_setting(name, Ipv6Setting::AcceptRa)? == 1 {
+            set_ipv6_setting(name, Ipv6Setting::AcceptRa, 2)?;
+        }
+        set_ipv6_setting(ALL, Ipv6Setting::Forwarding, 1)?;
+    }
+    Ok(())
+}
+
+/// Whether IPv6 packets that come in by this interface are not forwarded;
+/// in the calling thread's namespace.
+fn is_off_ipv6(name: IfName) -> bool {
+    let is = |setting, of| ipv6_setting(of, setting).ok();
+    is(Ipv6Setting::Forwarding, ALL) == Some(0)
+        && is(Ipv6Setting::ForceForwarding, name).is_none_or(|value| value == 0)
+}
+
+fn stop_forwarding_ipv6_from(name: IfName) -> Result<(), Error> {
+    match set_ipv6_setting(name, Ipv6Setting::ForceForwarding, 0) {
+        Err(Error::Unsupported { .. }) => set_ipv6_setting(ALL, Ipv6Setting::Forwarding, 0),
+        Err(error) if error.is_not_found() => Ok(()),
+        result => result,
+    }
+}
+
+const LOOPBACK: IfName = IfName::constant("lo");
+
+/// What stands for all interfaces under `/proc/sys/net/ipv6/conf`.
+const ALL: IfName = IfName::constant("all");

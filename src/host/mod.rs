@@ -1,0 +1,296 @@
+//! The verbs of a user: attach a guest, expose a port, take both back.
+
+mod attach;
+mod expose;
+mod forwarding;
+mod known;
+
+use std::fmt;
+
+use crate::conntrack::{self, FlowFilter, TupleFilter};
+use crate::error::{Conflict, Error};
+use crate::exposure::{Exposure, Layout, read_exposure};
+use crate::guest::{Attachment, GuestName, Networks};
+use crate::nft::{Batch, Comment, Element, Nft, Set, Table};
+use crate::owner::Owner;
+use crate::route::Rtnl;
+use crate::sys::NetNs;
+
+use known::Known;
+
+/// An owner's handle on one network namespace: its sockets and its table.
+///
+/// The kernel is the only store. A handle remembers what it has read, and
+/// reads again when something is not as remembered; several handles, also in
+/// several processes, may work for one owner. An agent that was killed at any
+/// point opens a handle again and repeats what it was doing.
+///
+/// ```no_run
+/// use std::net::SocketAddr;
+/// use tapwire::{Exposure, Guest, Host, Owner, Protocol};
+///
+/// let mut host = Host::open(Owner::new("riklet")?)?;
+/// let guest = host.attach(&Guest::new("hello-world")?)?;
+/// println!("TAP {}, MAC {}, {}", guest.tap(), guest.mac(), guest.boot_argument());
+/// let web = Exposure::new(Protocol::Tcp, 8080, SocketAddr::new(guest.ipv4().into(), 80))?;
+/// host.expose(&web)?;
+/// # Ok::<(), tapwire::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Host {
+    owner: Owner,
+    networks: Networks,
+    layout: Layout,
+    netns: NetNs,
+    rtnl: Rtnl,
+    nft: Nft,
+    batch: Batch,
+    known: Known,
+}
+
+/// What a [`Host`] is made from: an owner, and what may differ from the
+/// defaults.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Settings {
+    owner: Owner,
+    networks: Networks,
+    exposures: u32,
+}
+
+impl Settings {
+    /// The defaults for `owner`: guests in [`Networks::default`], room for
+    /// 65 536 exposures of each kind (all or one host address, IPv4 or IPv6).
+    pub fn new(owner: Owner) -> Self {
+        Self {
+            owner,
+            networks: Networks::default(),
+            exposures: 65_536,
+        }
+    }
+
+    /// Takes the guests' networks from these.
+    #[must_use]
+    pub fn networks(self, networks: Networks) -> Self {
+        Self { networks, ..self }
+    }
+
+    /// Room for so many exposures of each kind. It is fixed when the owner's
+    /// table is first made, and costs the kernel about 11 bytes each.
+    #[must_use]
+    pub fn exposures(self, exposures: u32) -> Self {
+        Self { exposures, ..self }
+    }
+}
+
+/// What becomes of the flows of an exposure that is taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Flows {
+    /// They end with it: their next packet finds no exposure.
+    Cut,
+    /// They go on until they end by themselves.
+    Drain,
+}
+
+/// An exposure as it is in force.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Exposed {
+    exposure: Exposure,
+    guest: Option<GuestName>,
+    connections: u64,
+}
+
+impl Exposed {
+    /// The exposure.
+    pub fn exposure(&self) -> &Exposure {
+        &self.exposure
+    }
+
+    /// The guest that it leads to.
+    pub fn guest(&self) -> Option<&GuestName> {
+        self.guest.as_ref()
+    }
+
+    /// How many connections it has taken so far (of UDP: flows).
+    pub fn connections(&self) -> u64 {
+        self.connections
+    }
+}
+
+impl fmt::Display for Exposed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({} connections)", self.exposure, self.connections)
+    }
+}
+
+impl Host {
+    /// Opens the calling thread's network namespace for `owner` with the
+    /// default [`Settings`].
+    ///
+    /// # Errors
+    /// As [`with`](Self::with).
+    pub fn open(owner: Owner) -> Result<Self, Error> {
+        Self::with(Settings::new(owner))
+    }
+
+    /// Opens the calling thread's network namespace: makes the owner's tables
+    /// if they are missing, and has packets forwarded between the guests and
+    /// the interfaces that have addresses.
+    ///
+    /// `net.ipv4.ip_forward` stays as it is: forwarding is switched on for
+    /// single interfaces, and what is not for a guest is not forwarded there
+    /// unless it was before. IPv6 can do that since Linux 6.17
+    /// (`force_forwarding`); before, `net.ipv6.conf.all.forwarding` is
+    /// switched on, and `accept_ra` raised to 2 where it was 1 so that
+    /// advertised routes stay.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] (`EPERM`) without `CAP_NET_ADMIN`;
+    /// [`Error::Conflict`] if there is a table of the owner's name with
+    /// another layout; [`Error::System`] if a socket or a setting fails.
+    pub fn with(settings: Settings) -> Result<Self, Error> {
+        let Settings {
+            owner,
+            networks,
+            exposures,
+        } = settings;
+        let mut host = Self {
+            layout: Layout::new(&owner, exposures, networks.guests())?,
+            owner,
+            networks,
+            netns: NetNs::current()?,
+            rtnl: Rtnl::open()?,
+            nft: Nft::open()?,
+            batch: Batch::new(),
+            known: Known::default(),
+        };
+        host.install()?;
+        host.forward_on_uplinks()?;
+        host.read()?;
+        Ok(host)
+    }
+
+    /// The owner.
+    pub fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    /// Lists the guests, by the number of their TAP, as the kernel has them.
+    ///
+    /// # Errors
+    /// What listing links or set elements returns.
+    pub fn guests(&mut self) -> Result<Vec<Attachment>, Error> {
+        self.read()?;
+        Ok(self.known.guests().cloned().collect())
+    }
+
+    /// Lists the exposures with their counters, in their order, as the kernel
+    /// has them.
+    ///
+    /// # Errors
+    /// What listing set elements returns.
+    pub fn exposures(&mut self) -> Result<Vec<Exposed>, Error> {
+        let mut list = Vec::new();
+        for map in self.layout.exposure_maps() {
+            for element in self.nft.elements(map)? {
+                let Some(exposure) = read_exposure(&element) else {
+                    continue;
+                };
+                let label = element.current_comment().map(Comment::as_str);
+                list.push(Exposed {
+                    exposure,
+                    guest: label.and_then(|label| GuestName::new(label).ok()),
+                    connections: element.counts().map_or(0, |counts| counts.packets),
+                });
+            }
+        }
+        list.sort_by_key(|exposed| exposed.exposure);
+        Ok(list)
+    }
+
+    /// Removes everything of the owner: guests with their TAPs, exposures,
+    /// flows, tables; and switches forwarding off where it was switched on.
+    ///
+    /// # Errors
+    /// The first thing that could not be removed. What can be is removed
+    /// nevertheless, and the call can be repeated.
+    pub fn remove(mut self) -> Result<(), Error> {
+        self.read()?;
+        let guests: Vec<Attachment> = self.known.guests().cloned().collect();
+        let mut failed = None;
+        for guest in guests {
+            let error = self.detach(guest.name()).err();
+            failed = failed.or(error);
+        }
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        self.remove_stray_taps()?;
+        self.stop_forwarding_on_uplinks()?;
+        self.batch.clear();
+        self.layout.destroy(&mut self.batch);
+        self.nft.commit(&mut self.batch)
+    }
+
+    /// Makes the tables, or finds them made.
+    fn install(&mut self) -> Result<(), Error> {
+        if self.is_installed()? {
+            return Ok(());
+        }
+        self.batch.clear();
+        self.layout.create(&mut self.batch);
+        match self.nft.commit(&mut self.batch) {
+            // Another handle of the owner was faster.
+            Err(error) if error.is_exists() && self.is_installed()? => Ok(()),
+            result => result,
+        }
+    }
+
+    fn is_installed(&mut self) -> Result<bool, Error> {
+        let tables = self.nft.tables()?;
+        let ours = |wanted: &Table| {
+            tables
+                .iter()
+                .find(|table| table.family() == wanted.family() && table.name() == wanted.name())
+        };
+        let (table, arp) = (ours(&self.layout.table), ours(&self.layout.arp));
+        for found in [table, arp].into_iter().flatten() {
+            if !self.layout.is_in(found) {
+                let wanted = format_args!("the tables of owner {}", self.owner).to_string();
+                let holder = format_args!(
+                    "table {} {} of another layout",
+                    found.family(),
+                    found.name()
+                )
+                .to_string();
+                return Err(Conflict::new(wanted, holder).into());
+            }
+        }
+        Ok(table.is_some() && arp.is_some())
+    }
+
+    /// Ends the flows that reach this exposure of its guest.
+    fn cut(&mut self, exposure: &Exposure) -> Result<(), Error> {
+        let protocol = exposure.protocol().number();
+        let guest = exposure.guest();
+        let mut original = TupleFilter::new()
+            .protocol(protocol)
+            .destination_port(exposure.host_port());
+        if let Some(address) = exposure.host_address() {
+            original = original.destination(address);
+        }
+        let reply = TupleFilter::new()
+            .protocol(protocol)
+            .source(guest.ip())
+            .source_port(guest.port());
+        let filter = FlowFilter::family_of(guest.ip())
+            .original(original)
+            .reply(reply);
+        conntrack::delete(self.nft.connection_mut(), &filter)
+    }
+
+    /// The elements of one of the layout's sets.
+    fn elements(&mut self, set: impl FnOnce(&Layout) -> &Set) -> Result<Vec<Element>, Error> {
+        self.nft.elements(set(&self.layout))
+    }
+}

@@ -1,0 +1,368 @@
+//! Changes that are committed as a whole.
+
+mod describe;
+mod object;
+
+use std::borrow::Borrow;
+
+use crate::conn::Requests;
+use crate::error::{Error, Invalid, Operation, Part, Refusal};
+use crate::wire::uapi::netlink::NLMSG_MIN_TYPE;
+use crate::wire::uapi::nf_tables::{
+    NFT_MSG_DELSETELEM, NFT_MSG_DESTROYSETELEM, NFT_MSG_NEWSETELEM, NFTA_LIST_ELEM,
+    NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_SET_ELEM_LIST_SET, NFTA_SET_ELEM_LIST_SET_ID,
+    NFTA_SET_ELEM_LIST_TABLE,
+};
+use crate::wire::uapi::nfnetlink::{
+    NFNL_BATCH_GENID, NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NFNL_SUBSYS_NFTABLES,
+};
+use crate::wire::{EncodeError, Flags, Writer};
+
+pub use object::Object;
+
+use self::object::sealed::Verb;
+use super::header;
+use super::{Element, Rule, Set};
+
+/// Operations that the kernel commits as a whole or not at all.
+///
+/// The verbs take values and write them into a buffer at once; what cannot be
+/// written is kept and reported by [`Nft::commit`](super::Nft::commit), which
+/// then sends nothing. Printed, a batch says what it is going to do in the
+/// words of `nft`.
+///
+/// ```
+/// use std::net::Ipv4Addr;
+/// use tapwire::nft::{Batch, DataType, Element, Family, Name, Set, Table};
+/// let table = Table::new(Family::INET, Name::constant("riklet"));
+/// let rx4 = Set::new(&table, Name::constant("rx4"), &[DataType::IPV4_ADDR]).counter();
+/// let mut batch = Batch::new();
+/// batch.add(&table).add(&rx4);
+/// batch.add_elements(&rx4, (1..=3).map(|host| Element::new(Ipv4Addr::new(172, 16, 0, host))));
+/// assert_eq!(
+///     batch.to_string(),
+///     "add table inet riklet\nadd set inet riklet rx4\nadd element inet riklet rx4 # 3\n",
+/// );
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Batch {
+    requests: Requests,
+    generation: u32,
+    ended: bool,
+    next_set: u32,
+    error: Option<Latched>,
+}
+
+/// The first thing that could not be written.
+#[derive(Debug, Clone)]
+enum Latched {
+    Invalid(Invalid),
+    Encode(EncodeError),
+}
+
+impl Batch {
+    /// No operation yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Forgets everything but the memory, which serves the next operations.
+    pub fn clear(&mut self) {
+        self.requests.clear();
+        self.generation = 0;
+        self.ended = false;
+        self.next_set = 0;
+        self.error = None;
+    }
+
+    /// Number of operations. Elements of one call may be several.
+    pub fn len(&self) -> usize {
+        self.requests
+            .len()
+            .saturating_sub(1)
+            .saturating_sub(usize::from(self.ended))
+    }
+
+    /// Whether there is no operation.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Is committed only if the ruleset is still at this generation, else
+    /// refused as [`Error::Stale`].
+    pub fn based_on(&mut self, generation: u32) -> &mut Self {
+        self.generation = generation;
+        if !self.requests.is_empty() {
+            self.rewrite();
+        }
+        self
+    }
+
+    /// Adds `object`; of a table, chain or set that is there already, nothing
+    /// changes. A rule is added behind the others of its chain.
+    pub fn add(&mut self, object: &impl Object) -> &mut Self {
+        object.write(Verb::Add, self);
+        self
+    }
+
+    /// Adds `object`, which must not be there (`EEXIST`).
+    pub fn create(&mut self, object: &impl Object) -> &mut Self {
+        object.write(Verb::Create, self);
+        self
+    }
+
+    /// Deletes `object`, which must be there (`ENOENT`), with all that is in
+    /// it.
+    pub fn delete(&mut self, object: &impl Object) -> &mut Self {
+        object.write(Verb::Delete, self);
+        self
+    }
+
+    /// Deletes `object` if it is there. Linux 6.3 and later; before, the
+    /// batch is refused (`EINVAL`).
+    pub fn destroy(&mut self, object: &impl Object) -> &mut Self {
+        object.write(Verb::Destroy, self);
+        self
+    }
+
+    /// Empties `object`: a table or a chain of its rules, a set of its
+    /// elements.
+    pub fn flush(&mut self, object: &impl Object) -> &mut Self {
+        object.write(Verb::Flush, self);
+        self
+    }
+
+    /// Adds a rule before the others of its chain.
+    pub fn insert(&mut self, rule: &Rule) -> &mut Self {
+        rule.write_as(Flags::CREATE, self);
+        self
+    }
+
+    /// Puts `rule` in the place of the rule that has its handle.
+    pub fn replace(&mut self, rule: &Rule) -> &mut Self {
+        if rule.handle().is_none() {
+            self.refuse(Invalid::new(
+                "rule of",
+                rule.chain(),
+                "has no handle to replace",
+            ));
+        }
+        rule.write_as(Flags::REPLACE, self);
+        self
+    }
+
+    /// Adds elements to `set`. One that is there with the same data is no
+    /// error; with other data it is (`EEXIST`).
+    pub fn add_elements(
+        &mut self,
+        set: &Set,
+        elements: impl IntoIterator<Item: Borrow<Element>>,
+    ) -> &mut Self {
+        self.elements(NFT_MSG_NEWSETELEM, Flags::CREATE, set, None, elements)
+    }
+
+    /// Adds elements to `set`, which must not be there (`EEXIST`).
+    pub fn create_elements(
+        &mut self,
+        set: &Set,
+        elements: impl IntoIterator<Item: Borrow<Element>>,
+    ) -> &mut Self {
+        self.elements(
+            NFT_MSG_NEWSETELEM,
+            Flags::CREATE | Flags::EXCL,
+            set,
+            None,
+            elements,
+        )
+    }
+
+    /// Deletes elements of `set`, by their keys; they must be there
+    /// (`ENOENT`).
+    pub fn delete_elements(
+        &mut self,
+        set: &Set,
+        elements: impl IntoIterator<Item: Borrow<Element>>,
+    ) -> &mut Self {
+        self.elements(NFT_MSG_DELSETELEM, Flags::empty(), set, None, elements)
+    }
+
+    /// Deletes those of the elements that are in `set`, by their keys. Linux
+    /// 6.3 and later; before, the batch is refused (`EINVAL`).
+    pub fn destroy_elements(
+        &mut self,
+        set: &Set,
+        elements: impl IntoIterator<Item: Borrow<Element>>,
+    ) -> &mut Self {
+        self.elements(NFT_MSG_DESTROYSETELEM, Flags::empty(), set, None, elements)
+    }
+
+    /// The operation at this place, counted from 0, in the words of `nft`:
+    /// `add element inet riklet dnat4`.
+    pub fn describe(&self, index: usize) -> Option<String> {
+        let message = self.requests.message(index.checked_add(1)?)?;
+        (index < self.len()).then(|| describe::describe(&message).to_string())
+    }
+
+    /// The batch as it is sent, or what could not be written.
+    pub(crate) fn finish(&mut self) -> Result<&mut Requests, Error> {
+        match &self.error {
+            Some(Latched::Invalid(invalid)) => return Err(invalid.clone().into()),
+            Some(Latched::Encode(error)) => return Err((*error).into()),
+            None => {}
+        }
+        if !self.ended && !self.requests.is_empty() {
+            let ended = self
+                .requests
+                .push(NFNL_MSG_BATCH_END, Flags::empty(), put_batch_header);
+            ended?;
+            self.ended = true;
+        }
+        Ok(&mut self.requests)
+    }
+
+    /// The generation that it is based on, if any.
+    pub(crate) fn generation(&self) -> Option<u32> {
+        (self.generation != 0).then_some(self.generation)
+    }
+
+    /// The error for a refusal at `place`, counted from `BATCH_BEGIN`.
+    pub(crate) fn refused(&self, place: usize, refusal: Refusal) -> Error {
+        let Some(index) = place.checked_sub(1) else {
+            if let (libc::ERESTART, generation) = (refusal.errno(), self.generation) {
+                return Error::Stale { generation };
+            }
+            return Error::Refused {
+                operation: Operation::new("commit"),
+                source: refusal,
+            };
+        };
+        let what = self.describe(index).unwrap_or_default();
+        let part = refusal.offset().and_then(|offset| self.part(place, offset));
+        Error::Refused {
+            operation: Operation::new(what).at(index).part(part),
+            source: refusal,
+        }
+    }
+
+    fn part(&self, place: usize, offset: u32) -> Option<Part> {
+        describe::part(
+            &self.requests.message(place)?,
+            usize::try_from(offset).ok()?,
+        )
+    }
+
+    /// Appends one operation.
+    fn push(&mut self, operation: u16, flags: Flags, body: impl FnOnce(&mut Writer<'_>)) {
+        if self.ended {
+            self.rewrite();
+        }
+        let begun = if self.requests.is_empty() {
+            self.begin()
+        } else {
+            Ok(())
+        };
+        let pushed = begun.and_then(|()| self.requests.push(header::kind(operation), flags, body));
+        if let Err(error) = pushed {
+            self.error.get_or_insert(Latched::Encode(error));
+        }
+    }
+
+    fn begin(&mut self) -> Result<(), EncodeError> {
+        let generation = self.generation;
+        self.requests
+            .push(NFNL_MSG_BATCH_BEGIN, Flags::empty(), |out| {
+                put_batch_header(out);
+                if generation != 0 {
+                    out.put(NFNL_BATCH_GENID, generation);
+                }
+            })
+    }
+
+    /// Begins anew with the same operations: the frame has changed, or ended
+    /// too early.
+    fn rewrite(&mut self) {
+        let old = std::mem::take(&mut self.requests);
+        self.ended = false;
+        let mut written = self.begin();
+        for message in (1..old.len()).filter_map(|place| old.message(place)) {
+            if message.kind() >= NLMSG_MIN_TYPE && header::operation(message.kind()).is_some() {
+                let flags = message.header().flags.difference(Flags::ACK);
+                written = written.and_then(|()| {
+                    self.requests
+                        .push(message.kind(), flags, |out| out.fixed(message.body()))
+                });
+            }
+        }
+        if let Err(error) = written {
+            self.error.get_or_insert(Latched::Encode(error));
+        }
+    }
+
+    /// Appends as many messages as the elements need.
+    fn elements(
+        &mut self,
+        operation: u16,
+        flags: Flags,
+        set: &Set,
+        id: Option<u32>,
+        elements: impl IntoIterator<Item: Borrow<Element>>,
+    ) -> &mut Self {
+        let adds = operation == NFT_MSG_NEWSETELEM;
+        let mut invalid = set.check(None);
+        let mut elements = elements.into_iter().peekable();
+        while elements.peek().is_some() && invalid.is_none() {
+            self.push(operation, flags, |out| {
+                header::put(set.family(), out);
+                out.put(NFTA_SET_ELEM_LIST_TABLE, set.table().as_str());
+                out.put(NFTA_SET_ELEM_LIST_SET, set.name().as_str());
+                out.put_some(NFTA_SET_ELEM_LIST_SET_ID, id);
+                let start = out.position();
+                out.nest(NFTA_SET_ELEM_LIST_ELEMENTS, |out| {
+                    while out.position().saturating_sub(start) < LIST_MAX {
+                        let Some(element) = elements.next() else {
+                            break;
+                        };
+                        let element = element.borrow();
+                        invalid = if adds { set.check(Some(element)) } else { None };
+                        if invalid.is_some() {
+                            break;
+                        }
+                        out.nest(NFTA_LIST_ELEM, |out| {
+                            if adds {
+                                element.encode(out);
+                            } else {
+                                element.encode_key(out);
+                            }
+                        });
+                    }
+                });
+            });
+        }
+        if let Some(invalid) = invalid {
+            self.refuse(invalid);
+        }
+        self
+    }
+
+    /// A number for a set, unique within the batch.
+    fn number_sets(&mut self, count: usize) -> u32 {
+        let first = self.next_set.saturating_add(1);
+        self.next_set = self
+            .next_set
+            .saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
+        first
+    }
+
+    fn refuse(&mut self, invalid: Invalid) {
+        self.error.get_or_insert(Latched::Invalid(invalid));
+    }
+}
+
+fn put_batch_header(out: &mut Writer<'_>) {
+    // `res_id`, in network order, names the subsystem.
+    out.fixed(&[0, 0, 0, NFNL_SUBSYS_NFTABLES]);
+}
+
+/// A list of elements is ended above so many bytes: an attribute holds 65 535
+/// and one element less than 5 000.
+const LIST_MAX: usize = 60_000;

@@ -1,0 +1,126 @@
+//! How a value sits in an attribute.
+
+use crate::wire::{
+    Attr, Attribute, Attrs, Be16, Be32, Be64, DecodeError, Nest, Payload, Text, U8, Writer,
+};
+
+use super::name::lossy;
+
+/// A value that an attribute with payload `P` carries.
+pub(crate) trait Carried<P: Payload>: Sized {
+    fn put(&self, attr: Attr<P>, out: &mut Writer<'_>);
+
+    fn get(attr: Attr<P>, from: &Attribute<'_>) -> Result<Self, DecodeError>;
+}
+
+macro_rules! plain {
+    ($($payload:ident: $int:ty),*) => {$(
+        impl Carried<$payload> for $int {
+            fn put(&self, attr: Attr<$payload>, out: &mut Writer<'_>) {
+                out.put(attr, *self);
+            }
+
+            fn get(attr: Attr<$payload>, from: &Attribute<'_>) -> Result<Self, DecodeError> {
+                from.get(attr)
+            }
+        }
+    )*};
+}
+
+plain!(U8: u8, Be16: u16, Be32: u32, Be64: u64);
+
+impl Carried<Text> for Box<str> {
+    fn put(&self, attr: Attr<Text>, out: &mut Writer<'_>) {
+        out.put(attr, self);
+    }
+
+    fn get(_: Attr<Text>, from: &Attribute<'_>) -> Result<Self, DecodeError> {
+        Ok(lossy(from.payload()).into())
+    }
+}
+
+/// Attributes that this crate does not know, kept to be written back.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Extra(Vec<u8>);
+
+impl Extra {
+    pub(crate) fn keep(&mut self, attribute: &Attribute<'_>) {
+        Writer::new(&mut self.0).put_raw(attribute.kind_and_flags(), attribute.payload());
+    }
+
+    pub(crate) fn put(&self, out: &mut Writer<'_>) {
+        for attribute in Attrs::new(&self.0).filter_map(Result::ok) {
+            out.put_raw(attribute.kind_and_flags(), attribute.payload());
+        }
+    }
+}
+
+/// A list of nested values, each in an attribute of its own.
+pub(crate) fn put_list<'i, T: Carried<Nest> + 'i>(
+    attr: Attr<Nest>,
+    item: Attr<Nest>,
+    values: impl IntoIterator<Item = &'i T>,
+    out: &mut Writer<'_>,
+) {
+    out.nest(attr, |out| {
+        for value in values {
+            value.put(item, out);
+        }
+    });
+}
+
+/// A newtype over an integer of the kernel whose values have names; others
+/// survive.
+macro_rules! open {
+    ($(#[$doc:meta])* $name:ident: $int:ident as $payload:ident { $($(#[$value_doc:meta])* $constant:ident = $value:expr, $text:literal;)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name($int);
+
+        impl $name {
+            $($(#[$value_doc])* pub const $constant: Self = Self($value);)*
+
+            /// The value of this number, known here or not.
+            pub const fn from_raw(number: $int) -> Self {
+                Self(number)
+            }
+
+            /// The kernel's number.
+            pub const fn as_raw(self) -> $int {
+                self.0
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                match *self {
+                    $(Self::$constant => f.pad($text),)*
+                    Self(other) => std::fmt::Display::fmt(&other, f),
+                }
+            }
+        }
+
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "{}({self})", stringify!($name))
+            }
+        }
+
+        impl $crate::nft::carried::Carried<$crate::wire::$payload> for $name {
+            fn put(&self, attr: $crate::wire::Attr<$crate::wire::$payload>, out: &mut $crate::wire::Writer<'_>) {
+                out.put(attr, self.0.into());
+            }
+
+            fn get(
+                attr: $crate::wire::Attr<$crate::wire::$payload>,
+                from: &$crate::wire::Attribute<'_>,
+            ) -> Result<Self, $crate::wire::DecodeError> {
+                $int::try_from(from.get(attr)?)
+                    .map(Self)
+                    .map_err(|_| $crate::wire::DecodeError::Range { what: stringify!($name) })
+            }
+        }
+    };
+}
+
+pub(crate) use open;

@@ -1,0 +1,318 @@
+//! Chains.
+
+use crate::wire::uapi::netfilter::{
+    NF_ACCEPT, NF_DROP, NF_INET_FORWARD, NF_INET_INGRESS, NF_INET_LOCAL_IN, NF_INET_LOCAL_OUT,
+    NF_INET_POST_ROUTING, NF_INET_PRE_ROUTING,
+};
+use crate::wire::uapi::nf_tables::{
+    NFTA_CHAIN_FLAGS, NFTA_CHAIN_HANDLE, NFTA_CHAIN_HOOK, NFTA_CHAIN_NAME, NFTA_CHAIN_POLICY,
+    NFTA_CHAIN_TABLE, NFTA_CHAIN_TYPE, NFTA_CHAIN_USE, NFTA_CHAIN_USERDATA, NFTA_DEVICE_NAME,
+    NFTA_HOOK_DEV, NFTA_HOOK_DEVS, NFTA_HOOK_HOOKNUM, NFTA_HOOK_PRIORITY,
+};
+use crate::wire::{Attr, Attrs, DecodeError, Fields, Message, Writer};
+
+use super::carried::open;
+use super::header;
+use super::name::lossy;
+use super::userdata::{self, Entries};
+use super::{Comment, Family, Name, Table};
+
+/// A chain of rules: one that a hook enters, or one that rules jump to.
+///
+/// ```
+/// use tapwire::nft::{Chain, ChainType, Family, Hook, Name, Policy, Table, priority};
+/// let table = Table::new(Family::INET, Name::constant("riklet"));
+/// let base = Chain::base(&table, Name::constant("nat_pre"), ChainType::NAT, Hook::PREROUTING, priority::DSTNAT - 5);
+/// let chain = Chain::new(&table, Name::constant("expose"));
+/// assert_eq!(base.policy(Policy::ACCEPT).hook().map(|(hook, priority)| (hook, priority)), Some((Hook::PREROUTING, -105)));
+/// assert_eq!(chain.hook(), None);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Chain {
+    family: Family,
+    table: Name,
+    name: Name,
+    kind: Option<ChainType>,
+    hook: Option<(Hook, i32)>,
+    devices: Vec<Box<str>>,
+    policy: Option<Policy>,
+    flags: u32,
+    comment: Option<Comment>,
+    userdata: Vec<u8>,
+    handle: Option<u64>,
+    uses: Option<u32>,
+}
+
+impl Chain {
+    /// A chain that rules jump to.
+    pub fn new(table: &Table, name: Name) -> Self {
+        Self {
+            family: table.family(),
+            table: table.name().clone(),
+            name,
+            kind: None,
+            hook: None,
+            devices: Vec::new(),
+            policy: None,
+            flags: 0,
+            comment: None,
+            userdata: Vec::new(),
+            handle: None,
+            uses: None,
+        }
+    }
+
+    /// A chain that packets enter at `hook`, lower priorities first.
+    pub fn base(table: &Table, name: Name, kind: ChainType, hook: Hook, priority: i32) -> Self {
+        Self {
+            kind: Some(kind),
+            hook: Some((hook, priority)),
+            ..Self::new(table, name)
+        }
+    }
+
+    /// With the device whose packets a base chain of `netdev` or of the
+    /// ingress hook sees; several may be given.
+    #[must_use]
+    pub fn device(mut self, name: crate::IfName) -> Self {
+        self.devices.push(name.as_str().into());
+        self
+    }
+
+    /// With what happens to packets at the end of a base chain.
+    #[must_use]
+    pub const fn policy(mut self, policy: Policy) -> Self {
+        self.policy = Some(policy);
+        self
+    }
+
+    /// With a comment.
+    #[must_use]
+    pub const fn comment(mut self, comment: Comment) -> Self {
+        self.comment = Some(comment);
+        self
+    }
+
+    /// The family of its table.
+    pub const fn family(&self) -> Family {
+        self.family
+    }
+
+    /// Its table.
+    pub const fn table(&self) -> &Name {
+        &self.table
+    }
+
+    /// Its name.
+    pub const fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// The type of a base chain.
+    pub const fn kind(&self) -> Option<&ChainType> {
+        self.kind.as_ref()
+    }
+
+    /// The hook and the priority of a base chain.
+    pub const fn hook(&self) -> Option<(Hook, i32)> {
+        self.hook
+    }
+
+    /// The devices of a base chain.
+    pub fn devices(&self) -> impl Iterator<Item = &str> {
+        self.devices.iter().map(AsRef::as_ref)
+    }
+
+    /// The policy of a base chain.
+    pub const fn current_policy(&self) -> Option<Policy> {
+        self.policy
+    }
+
+    /// Its comment.
+    pub const fn current_comment(&self) -> Option<&Comment> {
+        self.comment.as_ref()
+    }
+
+    /// The kernel's number of it, if it was listed.
+    pub const fn handle(&self) -> Option<u64> {
+        self.handle
+    }
+
+    /// How many rules it has and how many refer to it, if it was listed.
+    pub const fn uses(&self) -> Option<u32> {
+        self.uses
+    }
+
+    pub(crate) fn encode_key(&self, out: &mut Writer<'_>) {
+        header::put(self.family, out);
+        out.put(NFTA_CHAIN_TABLE, self.table.as_str());
+        out.put(NFTA_CHAIN_NAME, self.name.as_str());
+    }
+
+    pub(crate) fn encode(&self, out: &mut Writer<'_>) {
+        self.encode_key(out);
+        if let Some((hook, priority)) = self.hook {
+            out.nest(NFTA_CHAIN_HOOK, |out| {
+                out.put(NFTA_HOOK_HOOKNUM, hook.as_raw());
+                out.put(NFTA_HOOK_PRIORITY, priority);
+                match self.devices.as_slice() {
+                    [] => {}
+                    [device] => out.put(NFTA_HOOK_DEV, device),
+                    devices => out.nest(NFTA_HOOK_DEVS, |out| {
+                        for device in devices {
+                            out.put(NFTA_DEVICE_NAME, device);
+                        }
+                    }),
+                }
+            });
+        }
+        if let Some(policy) = self.policy {
+            out.put(NFTA_CHAIN_POLICY, policy.as_raw());
+        }
+        out.put_some(NFTA_CHAIN_TYPE, self.kind.as_ref().map(ChainType::as_str));
+        if self.flags != 0 {
+            out.put(NFTA_CHAIN_FLAGS, self.flags);
+        }
+        let mut entries = Entries::new();
+        entries.comment(userdata::COMMENT, self.comment.as_ref());
+        entries.raw(&self.userdata);
+        entries.put(NFTA_CHAIN_USERDATA, out);
+    }
+
+    /// Reads `NFT_MSG_NEWCHAIN`.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if the message is malformed.
+    pub fn decode(message: &Message<'_>) -> Result<Self, DecodeError> {
+        let (family, attrs) = header::split(message)?;
+        let fields = Fields::<13>::read(attrs)?;
+        let table = Table::new(family, header::name(&fields, NFTA_CHAIN_TABLE)?);
+        let mut chain = Self::new(&table, header::name(&fields, NFTA_CHAIN_NAME)?);
+        if let Some(hook) = fields.get(NFTA_CHAIN_HOOK)? {
+            let inside = Fields::<5>::read(hook)?;
+            let number = Hook::from_raw(inside.need(NFTA_HOOK_HOOKNUM)?);
+            chain.hook = Some((number, inside.need(NFTA_HOOK_PRIORITY)?));
+            chain.devices = devices(&inside)?;
+        }
+        chain.kind = fields
+            .get(NFTA_CHAIN_TYPE)?
+            .map(|kind| ChainType(Kind::Other(kind.into())))
+            .map(ChainType::known);
+        chain.policy = fields.get(NFTA_CHAIN_POLICY)?.map(Policy::from_raw);
+        // `NFT_CHAIN_BASE` is listed and follows from the hook.
+        chain.flags = fields.get(NFTA_CHAIN_FLAGS)?.unwrap_or_default() & !1;
+        chain.handle = fields.get(NFTA_CHAIN_HANDLE)?;
+        chain.uses = fields.get(NFTA_CHAIN_USE)?;
+        let bytes = fields.get(NFTA_CHAIN_USERDATA)?.unwrap_or_default();
+        (chain.comment, chain.userdata) = header::comment(bytes, userdata::COMMENT);
+        Ok(chain)
+    }
+}
+
+/// The type of a base chain: which hooks it may have and what its rules may
+/// do.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ChainType(Kind);
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Kind {
+    Known(&'static str),
+    Other(Box<str>),
+}
+
+impl ChainType {
+    /// Filters; every hook.
+    pub const FILTER: Self = Self(Kind::Known("filter"));
+    /// Translates addresses; sees the first packet of a connection.
+    pub const NAT: Self = Self(Kind::Known("nat"));
+    /// Routes again what it changes; output hook.
+    pub const ROUTE: Self = Self(Kind::Known("route"));
+
+    /// Its name.
+    pub fn as_str(&self) -> &str {
+        match &self.0 {
+            Kind::Known(name) => name,
+            Kind::Other(name) => name,
+        }
+    }
+
+    fn known(self) -> Self {
+        [Self::FILTER, Self::NAT, Self::ROUTE]
+            .into_iter()
+            .find(|known| known.as_str() == self.as_str())
+            .unwrap_or(self)
+    }
+}
+
+open! {
+    /// Where a base chain is entered, for every family but `arp` and
+    /// `netdev`, whose hooks have numbers of their own (`enum
+    /// nf_inet_hooks` of `linux/netfilter.h`).
+    Hook: u32 as Be32 {
+        /// Before routing.
+        PREROUTING = NF_INET_PRE_ROUTING, "prerouting";
+        /// To the host; of `arp`, see [`ARP_INPUT`](Self::ARP_INPUT).
+        INPUT = NF_INET_LOCAL_IN, "input";
+        /// Through the host.
+        FORWARD = NF_INET_FORWARD, "forward";
+        /// From the host.
+        OUTPUT = NF_INET_LOCAL_OUT, "output";
+        /// Behind routing.
+        POSTROUTING = NF_INET_POST_ROUTING, "postrouting";
+        /// From a device, family `inet`.
+        INGRESS = NF_INET_INGRESS, "ingress";
+    }
+}
+
+impl Hook {
+    /// ARP packets to the host (`NF_ARP_IN` of `linux/netfilter_arp.h`).
+    pub const ARP_INPUT: Self = Self::from_raw(0);
+    /// ARP packets from the host (`NF_ARP_OUT`).
+    pub const ARP_OUTPUT: Self = Self::from_raw(1);
+    /// All packets from a device, family `netdev` (`NF_NETDEV_INGRESS`).
+    pub const NETDEV_INGRESS: Self = Self::from_raw(0);
+    /// All packets to a device, family `netdev` (`NF_NETDEV_EGRESS`).
+    pub const NETDEV_EGRESS: Self = Self::from_raw(1);
+}
+
+/// The priorities that have names in `nft` (families `inet`, `ip`, `ip6`).
+pub mod priority {
+    /// Before connection tracking.
+    pub const RAW: i32 = -300;
+    /// Changes packets.
+    pub const MANGLE: i32 = -150;
+    /// Translates destinations.
+    pub const DSTNAT: i32 = -100;
+    /// Filters.
+    pub const FILTER: i32 = 0;
+    /// Security labels.
+    pub const SECURITY: i32 = 50;
+    /// Translates sources.
+    pub const SRCNAT: i32 = 100;
+}
+
+open! {
+    /// What happens at the end of a base chain.
+    Policy: u32 as Be32 {
+        /// The packet goes on.
+        ACCEPT = NF_ACCEPT.unsigned_abs(), "accept";
+        /// The packet is gone.
+        DROP = NF_DROP.unsigned_abs(), "drop";
+    }
+}
+
+fn devices(hook: &Fields<'_, 5>) -> Result<Vec<Box<str>>, DecodeError> {
+    let list = hook.get(NFTA_HOOK_DEVS)?.unwrap_or(Attrs::new(&[]));
+    let mut devices = Vec::new();
+    for attribute in list {
+        let attribute = attribute?;
+        if attribute.kind() == NFTA_DEVICE_NAME {
+            devices.push(lossy(attribute.payload()).into());
+        }
+    }
+    if devices.is_empty() {
+        let bytes = hook.get(Attr::<crate::wire::Bytes>::new(NFTA_HOOK_DEV.kind()))?;
+        devices.extend(bytes.map(|bytes| lossy(bytes).into()));
+    }
+    Ok(devices)
+}

@@ -1,0 +1,329 @@
+//! Elements of sets and maps.
+
+use std::fmt;
+
+use crate::wire::uapi::nf_tables::{
+    NFT_SET_ELEM_CATCHALL, NFT_SET_ELEM_INTERVAL_END, NFTA_EXPR_DATA, NFTA_EXPR_NAME,
+    NFTA_LIST_ELEM, NFTA_SET_ELEM_DATA, NFTA_SET_ELEM_EXPIRATION, NFTA_SET_ELEM_EXPR,
+    NFTA_SET_ELEM_EXPRESSIONS, NFTA_SET_ELEM_FLAGS, NFTA_SET_ELEM_KEY, NFTA_SET_ELEM_KEY_END,
+    NFTA_SET_ELEM_TIMEOUT, NFTA_SET_ELEM_USERDATA,
+};
+use crate::wire::uapi::nf_tables_expr::{NFTA_COUNTER_BYTES, NFTA_COUNTER_PACKETS};
+use crate::wire::{Attrs, DecodeError, Writer};
+
+use super::carried::{Carried, Extra};
+use super::expr::{Counter, Expr};
+use super::userdata::{self, Entries};
+use super::{Comment, Data, Value};
+
+/// An element of a set, or of a map if it has data.
+///
+/// Everything lies within the value, so that making and writing one needs no
+/// allocation.
+///
+/// ```
+/// use std::net::Ipv4Addr;
+/// use tapwire::nft::{Comment, Element, L4Proto, Port};
+/// let element = Element::new((Ipv4Addr::new(203, 0, 113, 7), L4Proto::TCP, Port(8080)))
+///     .data((Ipv4Addr::new(172, 16, 0, 2), Port(80)))
+///     .comment(Comment::constant("web of vm-7"));
+/// assert_eq!(element.current_comment().map(Comment::as_str), Some("web of vm-7"));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Element {
+    key: Data,
+    key_end: Option<Data>,
+    data: Option<Value>,
+    flags: u32,
+    interval_open: bool,
+    counter: Option<Counts>,
+    comment: Option<Comment>,
+    timeout: Option<u64>,
+    expiration: Option<u64>,
+    expressions: Vec<Expr>,
+    userdata: Vec<u8>,
+    extra: Extra,
+}
+
+/// What a counter has counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+impl Element {
+    /// The element of this key.
+    pub fn new(key: impl Into<Data>) -> Self {
+        Self {
+            key: key.into(),
+            key_end: None,
+            data: None,
+            flags: 0,
+            interval_open: false,
+            counter: None,
+            comment: None,
+            timeout: None,
+            expiration: None,
+            expressions: Vec::new(),
+            userdata: Vec::new(),
+            extra: Extra::default(),
+        }
+    }
+
+    /// The element that stands for every key that has none: `*`.
+    pub fn catch_all() -> Self {
+        Self {
+            flags: NFT_SET_ELEM_CATCHALL,
+            ..Self::new(Data::EMPTY)
+        }
+    }
+
+    /// With the last key of a range in a concatenated interval set.
+    #[must_use]
+    pub fn to(mut self, last: impl Into<Data>) -> Self {
+        self.key_end = Some(last.into());
+        self
+    }
+
+    /// As the first key behind a range, in an interval set of one field.
+    #[must_use]
+    pub const fn interval_end(mut self) -> Self {
+        self.flags |= NFT_SET_ELEM_INTERVAL_END;
+        self
+    }
+
+    /// As the start of a range that runs to the highest key.
+    #[must_use]
+    pub const fn interval_open(mut self) -> Self {
+        self.interval_open = true;
+        self
+    }
+
+    /// With the data that a map holds for it: a value or a verdict.
+    #[must_use]
+    pub fn data(mut self, data: impl Into<Value>) -> Self {
+        self.data = Some(data.into());
+        self
+    }
+
+    /// With a comment.
+    #[must_use]
+    pub const fn comment(mut self, comment: Comment) -> Self {
+        self.comment = Some(comment);
+        self
+    }
+
+    /// With a counter that starts at `counts`. A set that was made with a
+    /// counter gives one to each element by itself.
+    #[must_use]
+    pub const fn counter(mut self, counts: Counts) -> Self {
+        self.counter = Some(counts);
+        self
+    }
+
+    /// With an end, in milliseconds from now.
+    #[must_use]
+    pub const fn timeout(mut self, milliseconds: u64) -> Self {
+        self.timeout = Some(milliseconds);
+        self
+    }
+
+    /// With an expression that every lookup of it runs, besides a counter:
+    /// a limit.
+    #[must_use]
+    pub fn expression(mut self, expression: impl Into<Expr>) -> Self {
+        self.expressions.push(expression.into());
+        self
+    }
+
+    /// Its key.
+    pub const fn key(&self) -> &Data {
+        &self.key
+    }
+
+    /// The last key of its range.
+    pub const fn key_end(&self) -> Option<&Data> {
+        self.key_end.as_ref()
+    }
+
+    /// What a map holds for it.
+    pub const fn value(&self) -> Option<&Value> {
+        self.data.as_ref()
+    }
+
+    /// Its comment.
+    pub const fn current_comment(&self) -> Option<&Comment> {
+        self.comment.as_ref()
+    }
+
+    /// What its counter has counted.
+    pub const fn counts(&self) -> Option<Counts> {
+        self.counter
+    }
+
+    /// After how many milliseconds it goes.
+    pub const fn current_timeout(&self) -> Option<u64> {
+        self.timeout
+    }
+
+    /// In how many milliseconds from the listing it goes.
+    pub const fn expiration(&self) -> Option<u64> {
+        self.expiration
+    }
+
+    /// Whether it stands for every key that has none.
+    pub const fn is_catch_all(&self) -> bool {
+        self.flags & NFT_SET_ELEM_CATCHALL != 0
+    }
+
+    /// Whether it ends a range.
+    pub const fn is_interval_end(&self) -> bool {
+        self.flags & NFT_SET_ELEM_INTERVAL_END != 0
+    }
+
+    /// The expressions that every lookup of it runs, besides a counter.
+    pub fn expressions(&self) -> &[Expr] {
+        &self.expressions
+    }
+
+    /// What identifies it in a deletion or a question.
+    pub(crate) fn encode_key(&self, out: &mut Writer<'_>) {
+        if self.flags != 0 {
+            out.put(NFTA_SET_ELEM_FLAGS, self.flags);
+        }
+        if !self.is_catch_all() {
+            self.key.put(NFTA_SET_ELEM_KEY, out);
+        }
+        if let Some(last) = &self.key_end {
+            last.put(NFTA_SET_ELEM_KEY_END, out);
+        }
+    }
+
+    pub(crate) fn encode(&self, out: &mut Writer<'_>) {
+        self.encode_key(out);
+        if let Some(data) = &self.data {
+            data.put(NFTA_SET_ELEM_DATA, out);
+        }
+        out.put_some(NFTA_SET_ELEM_TIMEOUT, self.timeout);
+        out.put_some(NFTA_SET_ELEM_EXPIRATION, self.expiration);
+        let mut entries = Entries::new();
+        entries.comment(userdata::COMMENT, self.comment.as_ref());
+        if self.interval_open {
+            entries.number(userdata::ELEMENT_FLAGS, 1);
+        }
+        entries.raw(&self.userdata);
+        entries.put(NFTA_SET_ELEM_USERDATA, out);
+        match (self.counter, self.expressions.as_slice()) {
+            (None, []) => {}
+            (Some(counts), []) => out.nest(NFTA_SET_ELEM_EXPR, |out| counts.encode(out)),
+            (None, [one]) => one.put(NFTA_SET_ELEM_EXPR, out),
+            (counter, several) => out.nest(NFTA_SET_ELEM_EXPRESSIONS, |out| {
+                if let Some(counts) = counter {
+                    out.nest(NFTA_LIST_ELEM, |out| counts.encode(out));
+                }
+                for one in several {
+                    one.put(NFTA_LIST_ELEM, out);
+                }
+            }),
+        }
+        self.extra.put(out);
+    }
+
+    /// Reads `NFTA_SET_ELEM_*`.
+    pub(crate) fn decode(attrs: Attrs<'_>) -> Result<Self, DecodeError> {
+        let mut element = Self::new(Data::EMPTY);
+        for attribute in attrs {
+            let attribute = attribute?;
+            let kind = attribute.kind();
+            if kind == NFTA_SET_ELEM_KEY {
+                element.key = Data::get(NFTA_SET_ELEM_KEY, &attribute)?;
+            } else if kind == NFTA_SET_ELEM_KEY_END {
+                element.key_end = Some(Data::get(NFTA_SET_ELEM_KEY_END, &attribute)?);
+            } else if kind == NFTA_SET_ELEM_DATA {
+                element.data = Some(Value::get(NFTA_SET_ELEM_DATA, &attribute)?);
+            } else if kind == NFTA_SET_ELEM_FLAGS {
+                element.flags = attribute.get(NFTA_SET_ELEM_FLAGS)?;
+            } else if kind == NFTA_SET_ELEM_TIMEOUT {
+                element.timeout = Some(attribute.get(NFTA_SET_ELEM_TIMEOUT)?);
+            } else if kind == NFTA_SET_ELEM_EXPIRATION {
+                element.expiration = Some(attribute.get(NFTA_SET_ELEM_EXPIRATION)?);
+            } else if kind == NFTA_SET_ELEM_USERDATA {
+                element.read_userdata(attribute.payload());
+            } else if kind == NFTA_SET_ELEM_EXPR {
+                element.take(Expr::decode(attribute.nested())?);
+            } else if kind == NFTA_SET_ELEM_EXPRESSIONS {
+                for one in attribute.nested() {
+                    element.take(Expr::decode(one?.nested())?);
+                }
+            } else {
+                element.extra.keep(&attribute);
+            }
+        }
+        Ok(element)
+    }
+
+    fn take(&mut self, expression: Expr) {
+        match expression {
+            Expr::Counter(counter) if self.counter.is_none() => {
+                self.counter = Some(Counts::from(&counter));
+            }
+            other => self.expressions.push(other),
+        }
+    }
+
+    fn read_userdata(&mut self, bytes: &[u8]) {
+        let (comment, rest) = super::header::comment(bytes, userdata::COMMENT);
+        self.comment = comment;
+        for (kind, value) in userdata::read(&rest) {
+            if kind == userdata::ELEMENT_FLAGS && userdata::number(value) == Some(1) {
+                self.interval_open = true;
+            } else {
+                self.userdata
+                    .extend([kind, u8::try_from(value.len()).unwrap_or_default()]);
+                self.userdata.extend_from_slice(value);
+            }
+        }
+    }
+}
+
+impl fmt::Display for Element {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.key)?;
+        if let Some(last) = &self.key_end {
+            write!(f, "-{last}")?;
+        }
+        match &self.data {
+            Some(Value::Data(data)) => write!(f, " : {data}"),
+            Some(Value::Verdict(verdict)) => write!(f, " : {verdict}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Counts {
+    /// These counts.
+    pub const fn new(packets: u64, bytes: u64) -> Self {
+        Self { packets, bytes }
+    }
+
+    fn encode(self, out: &mut Writer<'_>) {
+        out.put(NFTA_EXPR_NAME, Counter::NAME);
+        out.nest(NFTA_EXPR_DATA, |out| {
+            out.put(NFTA_COUNTER_BYTES, self.bytes);
+            out.put(NFTA_COUNTER_PACKETS, self.packets);
+        });
+    }
+}
+
+impl From<&Counter> for Counts {
+    fn from(counter: &Counter) -> Self {
+        Self {
+            packets: *counter.packets(),
+            bytes: *counter.bytes(),
+        }
+    }
+}

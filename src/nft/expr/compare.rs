@@ -1,0 +1,161 @@
+//! Expressions that compare and compute.
+
+use super::expression;
+use crate::nft::carried::open;
+use crate::nft::{Data, Register, Value};
+#[expect(clippy::wildcard_imports, reason = "the numbers of the tables below")]
+use crate::wire::uapi::nf_tables_expr::*;
+
+expression! {
+    /// Compares a register with a value; the rule ends if that fails.
+    Cmp = "cmp";
+    need {
+        /// What is compared.
+        from: Register = NFTA_CMP_SREG;
+        /// How.
+        op: CmpOp = NFTA_CMP_OP;
+        /// With what; its width is the width that is compared.
+        data: Data = NFTA_CMP_DATA;
+    }
+    maybe {}
+    zero {}
+}
+
+expression! {
+    /// Compares a register with two bounds, which belong to the range.
+    Range = "range";
+    need {
+        /// What is compared.
+        from: Register = NFTA_RANGE_SREG;
+        /// Inside or outside.
+        op: RangeOp = NFTA_RANGE_OP;
+        /// The lower bound.
+        low: Data = NFTA_RANGE_FROM_DATA;
+        /// The upper bound.
+        high: Data = NFTA_RANGE_TO_DATA;
+    }
+    maybe {}
+    zero {}
+}
+
+expression! {
+    /// Combines the bits of a register: `(from & mask) ^ xor`, a shift, or an
+    /// operation of two registers.
+    Bitwise = "bitwise";
+    need {
+        /// What is combined.
+        from: Register = NFTA_BITWISE_SREG;
+        /// Where the result goes.
+        to: Register = NFTA_BITWISE_DREG;
+        /// Bytes.
+        length: u32 = NFTA_BITWISE_LEN;
+    }
+    maybe {
+        /// The bits that are kept.
+        mask / with_mask: Data = NFTA_BITWISE_MASK;
+        /// The bits that are turned.
+        xor / with_xor: Data = NFTA_BITWISE_XOR;
+        /// The operand of a shift.
+        data / with_data: Data = NFTA_BITWISE_DATA;
+        /// The second register.
+        second / with_second: Register = NFTA_BITWISE_SREG2;
+    }
+    zero {
+        /// Which operation.
+        op / with_op: BitwiseOp = NFTA_BITWISE_OP;
+    }
+}
+
+expression! {
+    /// Turns the bytes of a register around.
+    Byteorder = "byteorder";
+    need {
+        /// What is turned.
+        from: Register = NFTA_BYTEORDER_SREG;
+        /// Where the result goes.
+        to: Register = NFTA_BYTEORDER_DREG;
+        /// Which way.
+        op: ByteorderOp = NFTA_BYTEORDER_OP;
+        /// Bytes in all.
+        length: u32 = NFTA_BYTEORDER_LEN;
+        /// Bytes of one number.
+        size: u32 = NFTA_BYTEORDER_SIZE;
+    }
+    maybe {}
+    zero {}
+}
+
+expression! {
+    /// Loads a value, or the verdict.
+    Immediate = "immediate";
+    need {
+        /// Where it goes.
+        to: Register = NFTA_IMMEDIATE_DREG;
+        /// What.
+        value: Value = NFTA_IMMEDIATE_DATA;
+    }
+    maybe {}
+    zero {}
+}
+
+open! {
+    /// A comparison (`enum nft_cmp_ops`); order is that of the bytes.
+    CmpOp: u32 as Be32 {
+        /// Equal.
+        EQ = NFT_CMP_EQ, "==";
+        /// Not equal.
+        NEQ = NFT_CMP_NEQ, "!=";
+        /// Less.
+        LT = NFT_CMP_LT, "<";
+        /// Less or equal.
+        LTE = NFT_CMP_LTE, "<=";
+        /// Greater.
+        GT = NFT_CMP_GT, ">";
+        /// Greater or equal.
+        GTE = NFT_CMP_GTE, ">=";
+    }
+}
+
+open! {
+    /// Inside or outside of a range (`enum nft_range_ops`).
+    RangeOp: u32 as Be32 {
+        /// Inside.
+        EQ = NFT_RANGE_EQ, "==";
+        /// Outside.
+        NEQ = NFT_RANGE_NEQ, "!=";
+    }
+}
+
+open! {
+    /// An operation on bits (`enum nft_bitwise_ops`).
+    BitwiseOp: u32 as Be32 {
+        /// `(from & mask) ^ xor`.
+        MASK_XOR = NFT_BITWISE_MASK_XOR, "&^";
+        /// To the left.
+        LSHIFT = NFT_BITWISE_LSHIFT, "<<";
+        /// To the right.
+        RSHIFT = NFT_BITWISE_RSHIFT, ">>";
+        /// And, of two registers.
+        AND = NFT_BITWISE_AND, "&";
+        /// Or, of two registers.
+        OR = NFT_BITWISE_OR, "|";
+        /// Exclusive or, of two registers.
+        XOR = NFT_BITWISE_XOR, "^";
+    }
+}
+
+impl Default for BitwiseOp {
+    fn default() -> Self {
+        Self::MASK_XOR
+    }
+}
+
+open! {
+    /// A way of turning bytes (`enum nft_byteorder_ops`).
+    ByteorderOp: u32 as Be32 {
+        /// Network to host.
+        NTOH = NFT_BYTEORDER_NTOH, "ntoh";
+        /// Host to network.
+        HTON = NFT_BYTEORDER_HTON, "hton";
+    }
+}

@@ -1,0 +1,262 @@
+//! The verbs of one network namespace.
+
+use crate::conn::Connection;
+use crate::error::Error;
+use crate::wire::uapi::nf_tables::{
+    NFT_MSG_GETCHAIN, NFT_MSG_GETGEN, NFT_MSG_GETRULE, NFT_MSG_GETSET, NFT_MSG_GETSETELEM,
+    NFT_MSG_GETTABLE, NFTA_CHAIN_TABLE, NFTA_GEN_ID, NFTA_LIST_ELEM, NFTA_RULE_CHAIN,
+    NFTA_RULE_TABLE, NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_SET_ELEM_LIST_SET, NFTA_SET_ELEM_LIST_TABLE,
+    NFTA_SET_TABLE,
+};
+use crate::wire::{DecodeError, Flags, Message, Writer};
+
+use super::{Batch, Chain, Data, Element, Family, Rule, Set, Table, header};
+
+/// A conversation with `nf_tables` in one network namespace.
+///
+/// Keep it open: closing a netfilter socket can wait for what the kernel
+/// frees later (8–24 ms).
+///
+/// ```no_run
+/// use tapwire::nft::{Batch, Family, Name, Nft, Table};
+/// let mut nft = Nft::open()?;
+/// let mut batch = Batch::new();
+/// batch.add(&Table::new(Family::INET, Name::constant("riklet")));
+/// nft.commit(&mut batch)?;
+/// # Ok::<(), tapwire::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Nft {
+    connection: Connection,
+}
+
+impl Nft {
+    /// Opens a socket in the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// [`Error::System`] if that fails.
+    pub fn open() -> Result<Self, Error> {
+        Connection::netfilter().map(Self::from)
+    }
+
+    /// Commits `batch` as a whole, and clears it if that worked; else nothing
+    /// has changed, and the batch can be read or committed again. An empty
+    /// batch is committed without a word to the kernel.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] and [`Error::Encode`] for what could not be written;
+    /// [`Error::Refused`] with the first operation that the kernel refused,
+    /// and its part; [`Error::Stale`] if the ruleset has changed since the
+    /// generation that the batch is based on; [`Error::UnknownOutcome`] if
+    /// the kernel's answer was lost: then the batch may be in force.
+    pub fn commit(&mut self, batch: &mut Batch) -> Result<(), Error> {
+        let before = batch.generation();
+        let refusals = match self.connection.commit(batch.finish()?) {
+            Err(Error::UnknownOutcome { source, .. }) => {
+                return Err(Error::UnknownOutcome { before, source });
+            }
+            other => other?,
+        };
+        match refusals.into_iter().next() {
+            None => batch.clear(),
+            Some((place, refusal)) => return Err(batch.refused(place, refusal)),
+        }
+        Ok(())
+    }
+
+    /// The number of the ruleset's present state; every commit of anyone
+    /// raises it.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] (`EPERM` without `CAP_NET_ADMIN`).
+    pub fn generation(&mut self) -> Result<u32, Error> {
+        let answer = self.connection.get(
+            "get the generation",
+            header::kind(NFT_MSG_GETGEN),
+            Flags::ACK,
+            |out| header::put(Family::UNSPEC, out),
+            |message| {
+                let (_, attrs) = header::split(message)?;
+                let missing = DecodeError::Missing {
+                    kind: NFTA_GEN_ID.kind(),
+                };
+                Ok(attrs.find(NFTA_GEN_ID)?.ok_or(missing)?)
+            },
+        )?;
+        answer.ok_or_else(|| {
+            DecodeError::Missing {
+                kind: NFTA_GEN_ID.kind(),
+            }
+            .into()
+        })
+    }
+
+    /// All tables.
+    ///
+    /// # Errors
+    /// What [`Connection::dump`] returns.
+    pub fn tables(&mut self) -> Result<Vec<Table>, Error> {
+        self.connection.dump(
+            "list tables",
+            header::kind(NFT_MSG_GETTABLE),
+            |out| header::put(Family::UNSPEC, out),
+            |message| Ok(Some(Table::decode(message)?)),
+        )
+    }
+
+    /// The chains of all tables of `family`; of all families with
+    /// [`Family::UNSPEC`].
+    ///
+    /// # Errors
+    /// What [`Connection::dump`] returns.
+    pub fn all_chains(&mut self, family: Family) -> Result<Vec<Chain>, Error> {
+        self.connection.dump(
+            format_args!("list chains {family}"),
+            header::kind(NFT_MSG_GETCHAIN),
+            |out| header::put(family, out),
+            |message| Ok(Some(Chain::decode(message)?)),
+        )
+    }
+
+    /// The chains of `table`.
+    ///
+    /// # Errors
+    /// What [`Connection::dump`] returns.
+    pub fn chains(&mut self, table: &Table) -> Result<Vec<Chain>, Error> {
+        let ours =
+            |chain: &Chain| chain.family() == table.family() && chain.table() == table.name();
+        self.connection.dump(
+            format_args!("list chains {} {}", table.family(), table.name()),
+            header::kind(NFT_MSG_GETCHAIN),
+            |out| {
+                header::put(table.family(), out);
+                out.put(NFTA_CHAIN_TABLE, table.name().as_str());
+            },
+            |message| Ok(Some(Chain::decode(message)?).filter(ours)),
+        )
+    }
+
+    /// The rules of `chain`, in their order.
+    ///
+    /// # Errors
+    /// What [`Connection::dump`] returns.
+    pub fn rules(&mut self, chain: &Chain) -> Result<Vec<Rule>, Error> {
+        let ours = |rule: &Rule| {
+            rule.family() == chain.family()
+                && rule.table() == chain.table()
+                && rule.chain() == chain.name()
+        };
+        self.connection.dump(
+            format_args!(
+                "list chain {} {} {}",
+                chain.family(),
+                chain.table(),
+                chain.name()
+            ),
+            header::kind(NFT_MSG_GETRULE),
+            |out| {
+                header::put(chain.family(), out);
+                out.put(NFTA_RULE_TABLE, chain.table().as_str());
+                out.put(NFTA_RULE_CHAIN, chain.name().as_str());
+            },
+            |message| Ok(Some(Rule::decode(message)?).filter(ours)),
+        )
+    }
+
+    /// The sets and maps of `table`, anonymous ones included.
+    ///
+    /// # Errors
+    /// What [`Connection::dump`] returns.
+    pub fn sets(&mut self, table: &Table) -> Result<Vec<Set>, Error> {
+        let ours = |set: &Set| set.family() == table.family() && set.table() == table.name();
+        self.connection.dump(
+            format_args!("list sets {} {}", table.family(), table.name()),
+            header::kind(NFT_MSG_GETSET),
+            |out| {
+                header::put(table.family(), out);
+                out.put(NFTA_SET_TABLE, table.name().as_str());
+            },
+            |message| Ok(Some(Set::decode(message)?).filter(ours)),
+        )
+    }
+
+    /// The elements of `set`, in no order.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] (`ENOENT`) if there is no such set; what
+    /// [`Connection::dump`] returns.
+    pub fn elements(&mut self, set: &Set) -> Result<Vec<Element>, Error> {
+        let lists = self.connection.dump(
+            format_args!("list set {} {} {}", set.family(), set.table(), set.name()),
+            header::kind(NFT_MSG_GETSETELEM),
+            |out| put_set(set, out),
+            |message| decode_elements(message).map(Some),
+        )?;
+        Ok(lists.into_iter().flatten().collect())
+    }
+
+    /// The element of `set` that has this key, or whose range holds it.
+    ///
+    /// # Errors
+    /// What [`Connection::get`] returns; that there is none is no error.
+    pub fn get_element(
+        &mut self,
+        set: &Set,
+        key: impl Into<Data>,
+    ) -> Result<Option<Element>, Error> {
+        let wanted = Element::new(key);
+        let answer = self.connection.get(
+            format_args!(
+                "get element {} {} {} {wanted}",
+                set.family(),
+                set.table(),
+                set.name()
+            ),
+            header::kind(NFT_MSG_GETSETELEM),
+            Flags::ACK,
+            |out| {
+                put_set(set, out);
+                out.nest(NFTA_SET_ELEM_LIST_ELEMENTS, |out| {
+                    out.nest(NFTA_LIST_ELEM, |out| wanted.encode_key(out));
+                });
+            },
+            decode_elements,
+        );
+        match answer {
+            Ok(list) => Ok(list.and_then(|list| list.into_iter().next())),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The connection, for what is not offered here.
+    pub fn connection_mut(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+}
+
+impl From<Connection> for Nft {
+    /// Of a connection that speaks netfilter.
+    fn from(connection: Connection) -> Self {
+        Self { connection }
+    }
+}
+
+fn put_set(set: &Set, out: &mut Writer<'_>) {
+    header::put(set.family(), out);
+    out.put(NFTA_SET_ELEM_LIST_TABLE, set.table().as_str());
+    out.put(NFTA_SET_ELEM_LIST_SET, set.name().as_str());
+}
+
+fn decode_elements(message: &Message<'_>) -> Result<Vec<Element>, Error> {
+    let (_, attrs) = header::split(message)?;
+    let mut elements = Vec::new();
+    for element in attrs
+        .find(NFTA_SET_ELEM_LIST_ELEMENTS)?
+        .into_iter()
+        .flatten()
+    {
+        elements.push(Element::decode(element?.nested())?);
+    }
+    Ok(elements)
+}

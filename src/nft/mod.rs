@@ -1,0 +1,43 @@
+//! `nf_tables`: tables, chains, rules, sets and their elements, as values;
+//! batches that change them as a whole.
+//!
+//! Values know how they are written and read; the verbs belong to
+//! [`Batch`].
+
+mod batch;
+mod build;
+mod carried;
+mod chain;
+mod comment;
+mod data;
+mod data_type;
+mod element;
+pub mod expr;
+mod family;
+mod field;
+mod handle;
+mod header;
+mod name;
+mod register;
+mod rule;
+mod set;
+mod table;
+mod userdata;
+mod verdict;
+
+pub use batch::{Batch, Object};
+pub use chain::{Chain, ChainType, Hook, Policy, priority};
+pub use comment::{COMMENT_MAX, Comment};
+pub use data::{Data, Icmpv6Type, L4Proto, Mark, Port, Value};
+pub use data_type::{DataType, KeyType, Order};
+pub use element::{Counts, Element};
+pub use expr::Expr;
+pub use family::Family;
+pub use field::{Field, Match, arp, ct, ether, fib, icmpv6, ip, ip6, meta, numgen, tcp, th, udp};
+pub use handle::Nft;
+pub use name::{NAME_MAX, Name};
+pub use register::Register;
+pub use rule::Rule;
+pub use set::{Set, SetFlags};
+pub use table::{Table, TableFlags};
+pub use verdict::Verdict;
