@@ -4,9 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use netlink_packet_route::address::{
-    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope,
-};
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
 
 use crate::IfIndex;
 use crate::error::Invalid;
@@ -132,7 +130,9 @@ impl Address {
             AddressAttribute::Address(self.peer.unwrap_or(address)),
         ];
         if self.no_dad {
-            message.header.flags = AddressHeaderFlags::Nodad;
+            message
+                .attributes
+                .push(AddressAttribute::Flags(AddressFlags::Nodad));
         }
         emit(out, &message);
     }

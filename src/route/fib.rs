@@ -290,11 +290,6 @@ impl Route {
         route.destination = IpNet::new(destination, length).map_err(|_| DecodeError::Range {
             what: "prefix length",
         })?;
-        // The kernel says of IPv6 routes that lead nowhere that they leave by
-        // the loopback interface.
-        if !route.is_ipv4() && route.kind.leads_nowhere() {
-            route.index = None;
-        }
         let scope = Scope::from_number(header.scope.into());
         route.scope = (scope != route.natural_scope()).then_some(scope);
         Ok(Some(route))
@@ -378,13 +373,6 @@ impl RouteKind {
     /// The kind of this number.
     pub const fn from_number(number: u8) -> Self {
         Self(number)
-    }
-
-    const fn leads_nowhere(self) -> bool {
-        matches!(
-            self,
-            Self::BLACKHOLE | Self::UNREACHABLE | Self::PROHIBIT | Self::THROW
-        )
     }
 
     /// The kernel's number.

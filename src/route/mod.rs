@@ -18,13 +18,11 @@ mod new_link;
 mod rtnl;
 mod rule;
 mod scope;
-#[cfg(test)]
-mod tests;
 mod watch;
 
 pub use address::Address;
 pub use changes::Changes;
-pub use devconf::{Ipv4Setting, Ipv6Setting, ipv6_setting, set_ipv6_setting};
+pub use devconf::{Ipv4Setting, Ipv4Settings, Ipv6Setting, ipv6_setting, set_ipv6_setting};
 pub use fib::{Route, RouteFilter, RouteKind};
 pub use link::{Link, LinkFlags};
 pub use link_change::LinkChange;

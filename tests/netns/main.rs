@@ -16,6 +16,7 @@
 mod conntrack;
 mod exposure;
 mod host;
+mod nft;
 mod route;
 #[path = "../../examples/support/mod.rs"]
 mod stand_ins;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         conntrack::trials(),
         exposure::trials(),
         host::trials(),
+        nft::trials(),
         route::trials(),
         sys::trials(),
     ]
