@@ -149,7 +149,6 @@ impl Rule {
     }
 
     /// Ends the packet.
-    #[expect(clippy::should_implement_trait, reason = "the word of nft")]
     pub fn drop(self) -> Self {
         self.verdict(Verdict::Drop)
     }
@@ -203,7 +202,7 @@ impl Rule {
                 ));
             }
         };
-        self.require(Needs::Network(family));
+        self.translates(family);
         self.look_up(fields, map, Some(Register::FIRST), false);
         let nat = Nat::new(kind, family).with_address(Register::FIRST);
         self.push(match port {
@@ -218,7 +217,7 @@ impl Rule {
             IpAddr::V4(_) => (Family::IP, Register::slot(1)),
             IpAddr::V6(_) => (Family::IP6, Register::slot(4)),
         };
-        self.require(Needs::Network(family));
+        self.translates(family);
         self.push(Immediate::new(Register::FIRST, Data::from(address).into()));
         let mut nat = Nat::new(kind, family).with_address(Register::FIRST);
         if let (Some(port), Some(behind)) = (port, behind) {
@@ -227,6 +226,14 @@ impl Rule {
         }
         self.push(nat);
         self
+    }
+
+    /// In a table of both families the kernel itself passes over the packets
+    /// of the other; a table of one has no others.
+    fn translates(&mut self, family: Family) {
+        if self.family != Family::INET {
+            self.require(Needs::Network(family));
+        }
     }
 
     fn test(&mut self, field: Field, test: Test) {
@@ -253,12 +260,17 @@ impl Rule {
                 self.push(mask_of(width, mask));
                 self.push(Cmp::new(first, CmpOp::NEQ, zeros(width)));
             }
-            Test::Listed { inverted, values } => {
+            Test::Listed {
+                inverted,
+                interval,
+                elements,
+            } => {
                 self.load(field, width, 0, 1);
                 let id = u32::try_from(self.lists.len()).unwrap_or(u32::MAX);
                 self.lists.push(List {
                     kind: field.kind,
-                    values,
+                    interval,
+                    elements,
                 });
                 let lookup = Lookup::new(Name::template(ANONYMOUS), first).with_set_id(id);
                 self.push(lookup.with_flags(if inverted { NFT_LOOKUP_F_INV } else { 0 }));

@@ -51,7 +51,6 @@ impl Comment {
     ///
     /// # Panics
     /// If it is not a good comment; in a `const` that stops the compilation.
-    #[expect(clippy::panic, reason = "evaluated by the compiler")]
     pub const fn constant(text: &'static str) -> Self {
         let mut comment = Self {
             bytes: [0; COMMENT_MAX],

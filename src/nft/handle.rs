@@ -1,7 +1,11 @@
 //! The verbs of one network namespace.
 
+use std::collections::HashSet;
+use std::thread;
+use std::time::Duration;
+
 use crate::conn::Connection;
-use crate::error::Error;
+use crate::error::{Error, Operation};
 use crate::wire::uapi::nf_tables::{
     NFT_MSG_GETCHAIN, NFT_MSG_GETGEN, NFT_MSG_GETRULE, NFT_MSG_GETSET, NFT_MSG_GETSETELEM,
     NFT_MSG_GETTABLE, NFTA_CHAIN_TABLE, NFTA_GEN_ID, NFTA_LIST_ELEM, NFTA_RULE_CHAIN,
@@ -10,7 +14,7 @@ use crate::wire::uapi::nf_tables::{
 };
 use crate::wire::{DecodeError, Flags, Message, Writer};
 
-use super::{Batch, Chain, Data, Element, Family, Rule, Set, Table, header};
+use super::{Batch, Chain, Data, Element, Family, Rule, Set, SetFlags, Table, header};
 
 /// A conversation with `nf_tables` in one network namespace.
 ///
@@ -182,17 +186,34 @@ impl Nft {
 
     /// The elements of `set`, in no order.
     ///
+    /// A hash set without a declared size is moved to a larger table in the
+    /// background, and the kernel then lists some elements twice and leaves
+    /// out others, without a word. That is noticed and the list repeated.
+    ///
     /// # Errors
-    /// [`Error::Refused`] (`ENOENT`) if there is no such set; what
+    /// [`Error::Refused`] (`ENOENT`) if there is no such set;
+    /// [`Error::Interrupted`] if the set kept moving; what
     /// [`Connection::dump`] returns.
     pub fn elements(&mut self, set: &Set) -> Result<Vec<Element>, Error> {
-        let lists = self.connection.dump(
-            format_args!("list set {} {} {}", set.family(), set.table(), set.name()),
-            header::kind(NFT_MSG_GETSETELEM),
-            |out| put_set(set, out),
-            |message| decode_elements(message).map(Some),
-        )?;
-        Ok(lists.into_iter().flatten().collect())
+        let what = format!("list set {} {} {}", set.family(), set.table(), set.name());
+        let fixed = set.capacity().is_some() || set.current_flags().contains(SetFlags::INTERVAL);
+        for _ in 0..MOVING_ATTEMPTS {
+            let lists = self.connection.dump(
+                &what,
+                header::kind(NFT_MSG_GETSETELEM),
+                |out| put_set(set, out),
+                |message| decode_elements(message).map(Some),
+            )?;
+            let elements: Vec<Element> = lists.into_iter().flatten().collect();
+            if fixed || are_distinct(&elements) {
+                return Ok(elements);
+            }
+            thread::sleep(MOVING_PAUSE);
+        }
+        Err(Error::Interrupted {
+            operation: Operation::new(what),
+            attempts: MOVING_ATTEMPTS,
+        })
     }
 
     /// The element of `set` that has this key, or whose range holds it.
@@ -260,3 +281,14 @@ fn decode_elements(message: &Message<'_>) -> Result<Vec<Element>, Error> {
     }
     Ok(elements)
 }
+
+fn are_distinct(elements: &[Element]) -> bool {
+    let mut seen = HashSet::with_capacity(elements.len());
+    elements
+        .iter()
+        .all(|element| seen.insert((element.key(), element.is_interval_end())))
+}
+
+/// A set of a hundred thousand elements is moved within milliseconds.
+const MOVING_ATTEMPTS: u32 = 100;
+const MOVING_PAUSE: Duration = Duration::from_millis(2);

@@ -57,7 +57,6 @@ impl Name {
     ///
     /// # Panics
     /// If it is not a good name; in a `const` that stops the compilation.
-    #[expect(clippy::panic, reason = "evaluated by the compiler")]
     pub const fn constant(name: &'static str) -> Self {
         assert!(fault(name).is_none(), "not a name that nft can read");
         Self(Repr::Constant(name))

@@ -11,7 +11,7 @@ use super::carried::Carried;
 use super::expr::{Counter, Expr};
 use super::header;
 use super::userdata::{self, Entries};
-use super::{Chain, Comment, Data, DataType, Family, Name};
+use super::{Chain, Comment, DataType, Element, Family, Name};
 
 /// A rule: expressions that run one after the other, until one ends it.
 ///
@@ -51,11 +51,12 @@ pub struct Rule {
     pub(super) invalid: Option<Invalid>,
 }
 
-/// The values of an anonymous set.
+/// The elements of an anonymous set.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct List {
     pub(super) kind: DataType,
-    pub(super) values: Vec<Data>,
+    pub(super) interval: bool,
+    pub(super) elements: Vec<Element>,
 }
 
 impl Rule {

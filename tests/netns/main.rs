@@ -14,10 +14,15 @@
 )]
 
 mod conntrack;
+mod exposure;
 mod host;
+mod nft;
 mod route;
+#[path = "../../examples/support/mod.rs"]
+mod stand_ins;
 mod support;
 mod sys;
+mod world;
 
 use std::process::ExitCode;
 
@@ -31,7 +36,9 @@ fn main() -> ExitCode {
     }
     let trials = [
         conntrack::trials(),
+        exposure::trials(),
         host::trials(),
+        nft::trials(),
         route::trials(),
         sys::trials(),
     ]

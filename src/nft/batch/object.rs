@@ -11,7 +11,7 @@ use crate::wire::uapi::nf_tables::{
 
 use self::sealed::Verb;
 use super::Batch;
-use crate::nft::{Chain, Element, Rule, Set, Table, header};
+use crate::nft::{Chain, Rule, Set, Table, header};
 
 /// What a [`Batch`] adds and deletes: tables, chains, rules, sets.
 pub trait Object: sealed::Sealed {}
@@ -134,10 +134,16 @@ impl Rule {
         let first = batch.number_sets(self.lists.len());
         let mut id = first;
         for list in &self.lists {
-            let set = Set::anonymous(self.family(), self.table(), list.kind, list.values.len());
+            let set = Set::anonymous(self.family(), self.table(), list.kind, list.elements.len());
+            let set = if list.interval { set.interval() } else { set };
             batch.push(NFT_MSG_NEWSET, Flags::CREATE, |out| set.encode(id, out));
-            let elements = list.values.iter().map(|value| Element::new(*value));
-            batch.elements(NFT_MSG_NEWSETELEM, Flags::CREATE, &set, Some(id), elements);
+            batch.elements(
+                NFT_MSG_NEWSETELEM,
+                Flags::CREATE,
+                &set,
+                Some(id),
+                &list.elements,
+            );
             id = id.saturating_add(1);
         }
         batch.push(NFT_MSG_NEWRULE, flags, |out| self.encode(first, out));

@@ -3,8 +3,16 @@
 use super::expression;
 use crate::nft::carried::open;
 use crate::nft::{Data, Register, Value};
-#[expect(clippy::wildcard_imports, reason = "the numbers of the tables below")]
-use crate::wire::uapi::nf_tables_expr::*;
+use crate::wire::uapi::nf_tables_expr::{
+    NFT_BITWISE_AND, NFT_BITWISE_LSHIFT, NFT_BITWISE_MASK_XOR, NFT_BITWISE_OR, NFT_BITWISE_RSHIFT,
+    NFT_BITWISE_XOR, NFT_BYTEORDER_HTON, NFT_BYTEORDER_NTOH, NFT_CMP_EQ, NFT_CMP_GT, NFT_CMP_GTE,
+    NFT_CMP_LT, NFT_CMP_LTE, NFT_CMP_NEQ, NFT_RANGE_EQ, NFT_RANGE_NEQ, NFTA_BITWISE_DATA,
+    NFTA_BITWISE_DREG, NFTA_BITWISE_LEN, NFTA_BITWISE_MASK, NFTA_BITWISE_OP, NFTA_BITWISE_SREG,
+    NFTA_BITWISE_SREG2, NFTA_BITWISE_XOR, NFTA_BYTEORDER_DREG, NFTA_BYTEORDER_LEN,
+    NFTA_BYTEORDER_OP, NFTA_BYTEORDER_SIZE, NFTA_BYTEORDER_SREG, NFTA_CMP_DATA, NFTA_CMP_OP,
+    NFTA_CMP_SREG, NFTA_IMMEDIATE_DATA, NFTA_IMMEDIATE_DREG, NFTA_RANGE_FROM_DATA, NFTA_RANGE_OP,
+    NFTA_RANGE_SREG, NFTA_RANGE_TO_DATA,
+};
 
 expression! {
     /// Compares a register with a value; the rule ends if that fails.

@@ -3,8 +3,14 @@
 use super::{Expr, expression};
 use crate::nft::carried::open;
 use crate::nft::{Name, Register};
-#[expect(clippy::wildcard_imports, reason = "the numbers of the tables below")]
-use crate::wire::uapi::nf_tables_expr::*;
+use crate::wire::uapi::nf_tables_expr::{
+    NFT_DYNSET_OP_ADD, NFT_DYNSET_OP_DELETE, NFT_DYNSET_OP_UPDATE, NFTA_DYNSET_EXPR,
+    NFTA_DYNSET_EXPRESSIONS, NFTA_DYNSET_FLAGS, NFTA_DYNSET_OP, NFTA_DYNSET_SET_ID,
+    NFTA_DYNSET_SET_NAME, NFTA_DYNSET_SREG_DATA, NFTA_DYNSET_SREG_KEY, NFTA_DYNSET_TIMEOUT,
+    NFTA_LOOKUP_DREG, NFTA_LOOKUP_FLAGS, NFTA_LOOKUP_SET, NFTA_LOOKUP_SET_ID, NFTA_LOOKUP_SREG,
+    NFTA_OBJREF_IMM_NAME, NFTA_OBJREF_IMM_TYPE, NFTA_OBJREF_SET_ID, NFTA_OBJREF_SET_NAME,
+    NFTA_OBJREF_SET_SREG,
+};
 
 expression! {
     /// Looks a register up in a set or map; the rule ends if it is not there.

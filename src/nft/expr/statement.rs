@@ -4,8 +4,16 @@ use super::expression;
 use crate::nft::carried::open;
 use crate::nft::{Family, Register};
 use crate::wire::uapi::nf_nat::{NF_NAT_RANGE_MAP_IPS, NF_NAT_RANGE_PROTO_SPECIFIED};
-#[expect(clippy::wildcard_imports, reason = "the numbers of the tables below")]
-use crate::wire::uapi::nf_tables_expr::*;
+use crate::wire::uapi::nf_tables_expr::{
+    NFT_LIMIT_PKT_BYTES, NFT_LIMIT_PKTS, NFT_NAT_DNAT, NFT_NAT_SNAT, NFT_REJECT_ICMP_UNREACH,
+    NFT_REJECT_ICMPX_UNREACH, NFT_REJECT_TCP_RST, NFTA_CONNLIMIT_COUNT, NFTA_CONNLIMIT_FLAGS,
+    NFTA_COUNTER_BYTES, NFTA_COUNTER_PACKETS, NFTA_LIMIT_BURST, NFTA_LIMIT_FLAGS, NFTA_LIMIT_RATE,
+    NFTA_LIMIT_TYPE, NFTA_LIMIT_UNIT, NFTA_MASQ_FLAGS, NFTA_MASQ_REG_PROTO_MAX,
+    NFTA_MASQ_REG_PROTO_MIN, NFTA_NAT_FAMILY, NFTA_NAT_FLAGS, NFTA_NAT_REG_ADDR_MAX,
+    NFTA_NAT_REG_ADDR_MIN, NFTA_NAT_REG_PROTO_MAX, NFTA_NAT_REG_PROTO_MIN, NFTA_NAT_TYPE,
+    NFTA_REDIR_FLAGS, NFTA_REDIR_REG_PROTO_MAX, NFTA_REDIR_REG_PROTO_MIN, NFTA_REJECT_ICMP_CODE,
+    NFTA_REJECT_TYPE,
+};
 
 expression! {
     /// Counts packets and bytes.
@@ -178,7 +186,7 @@ open! {
         ICMP = NFT_REJECT_ICMP_UNREACH, "icmp";
         /// TCP reset.
         TCP_RESET = NFT_REJECT_TCP_RST, "tcp reset";
-        /// ICMP or ICMPv6, whichever the packet has.
+        /// ICMP or `ICMPv6`, whichever the packet has.
         ICMPX = NFT_REJECT_ICMPX_UNREACH, "icmpx";
     }
 }

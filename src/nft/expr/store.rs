@@ -3,8 +3,12 @@
 use super::{CtKey, MetaKey, PayloadBase, expression};
 use crate::nft::Register;
 use crate::nft::carried::open;
-#[expect(clippy::wildcard_imports, reason = "the numbers of the tables below")]
-use crate::wire::uapi::nf_tables_expr::*;
+use crate::wire::uapi::nf_tables_expr::{
+    NFT_PAYLOAD_CSUM_INET, NFT_PAYLOAD_CSUM_NONE, NFT_PAYLOAD_CSUM_SCTP, NFTA_CT_DIRECTION,
+    NFTA_CT_KEY, NFTA_CT_SREG, NFTA_META_KEY, NFTA_META_SREG, NFTA_PAYLOAD_BASE,
+    NFTA_PAYLOAD_CSUM_FLAGS, NFTA_PAYLOAD_CSUM_OFFSET, NFTA_PAYLOAD_CSUM_TYPE, NFTA_PAYLOAD_LEN,
+    NFTA_PAYLOAD_OFFSET, NFTA_PAYLOAD_SREG,
+};
 
 expression! {
     /// Writes a register into the packet and corrects its checksums.

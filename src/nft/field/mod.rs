@@ -20,7 +20,7 @@ use crate::error::Invalid;
 use crate::types::IF_NAME_MAX;
 
 use super::expr::{CmpOp, CtKey, FibResult, MetaKey, NumgenType, PayloadBase};
-use super::{Data, DataType, Family, L4Proto};
+use super::{Data, DataType, Element, Family, L4Proto};
 
 /// Something that a rule can load, and the type of its value.
 ///
@@ -175,12 +175,24 @@ impl Field {
 
     /// Whether it is one of `values`, which lie in an anonymous set.
     pub fn one_of<T: Into<Data>>(self, values: impl IntoIterator<Item = T>) -> Match {
-        self.listed(false, values)
+        self.listed(false, false, values.into_iter().map(Element::new).collect())
     }
 
     /// Whether it is none of `values`, which lie in an anonymous set.
     pub fn none_of<T: Into<Data>>(self, values: impl IntoIterator<Item = T>) -> Match {
-        self.listed(true, values)
+        self.listed(true, false, values.into_iter().map(Element::new).collect())
+    }
+
+    /// Whether the address lies in one of `nets`, which lie in an anonymous
+    /// set.
+    pub fn within_any(self, nets: impl IntoIterator<Item = IpNet>) -> Match {
+        self.listed(false, true, Element::networks(nets))
+    }
+
+    /// Whether the address lies in none of `nets`, which lie in an anonymous
+    /// set.
+    pub fn within_none(self, nets: impl IntoIterator<Item = IpNet>) -> Match {
+        self.listed(true, true, Element::networks(nets))
     }
 
     fn compare(self, op: CmpOp, value: Data) -> Match {
@@ -190,14 +202,19 @@ impl Field {
         })
     }
 
-    fn listed<T: Into<Data>>(self, inverted: bool, values: impl IntoIterator<Item = T>) -> Match {
-        let values: Vec<Data> = values.into_iter().map(Into::into).collect();
-        if values.is_empty() {
+    fn listed(self, inverted: bool, interval: bool, elements: Vec<Element>) -> Match {
+        if elements.is_empty() {
             return self.invalid("{}", "is an empty list");
         }
-        self.checked(&values).unwrap_or(Match {
+        let keys: Vec<Data> = elements.iter().map(|element| *element.key()).collect();
+        let test = Test::Listed {
+            inverted,
+            interval,
+            elements,
+        };
+        self.checked(&keys).unwrap_or(Match {
             field: self,
-            test: Ok(Test::Listed { inverted, values }),
+            test: Ok(test),
         })
     }
 
@@ -208,7 +225,7 @@ impl Field {
         };
         let test = if net.prefix_len() == net.max_prefix_len() {
             Test::Compare(op, address)
-        } else if net.prefix_len() % 8 == 0 && net.prefix_len() > 0 {
+        } else if net.prefix_len().is_multiple_of(8) && net.prefix_len() > 0 {
             Test::Compare(op, address.cut(usize::from(net.prefix_len() / 8)))
         } else {
             Test::Masked(op, mask, address)
@@ -256,6 +273,7 @@ pub(super) enum Test {
     AnyBit(Data),
     Listed {
         inverted: bool,
-        values: Vec<Data>,
+        interval: bool,
+        elements: Vec<Element>,
     },
 }
