@@ -13,7 +13,7 @@ use crate::error::Invalid;
 use crate::wire::{DecodeError, Message, Writer};
 
 use super::codec::{emit, family_of, parse};
-use super::scope::Scope;
+use super::kinds::Scope;
 
 /// An IP address of an interface.
 ///
