@@ -262,7 +262,16 @@ fn guest_with_a_foreign_address_is_dropped_and_counted() {
         guest.gateway_ipv4(),
     ))
     .unwrap();
-    assert_eq!(drops(&world, "inet"), 4);
+    let link_local = "fe80::7".parse().unwrap();
+    for mac in [guest.mac(), other.mac()] {
+        let asks = frame::neighbour_solicitation(mac, link_local, guest.gateway_ipv6());
+        vm.send_frame(&asks).unwrap();
+    }
+    assert_eq!(
+        within(SOON, |_| (drops(&world, "inet") == 5).then_some(())),
+        Some(()),
+        "ND"
+    );
     assert_eq!(
         within(SOON, |_| (drops(&world, "arp") == 1).then_some(())),
         Some(()),

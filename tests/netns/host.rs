@@ -8,6 +8,7 @@ use crate::support::{feed, run, trials};
 pub(crate) fn trials() -> Vec<Trial> {
     trials![needs ["nft", "ip"]:
         ruleset_is_readable_and_loads_again_unchanged,
+        forwarding_stays_on_until_the_last_owner_goes,
     ]
 }
 
@@ -29,4 +30,31 @@ fn ruleset_is_readable_and_loads_again_unchanged() {
     host.remove().unwrap();
     assert_eq!(run("nft", &["list", "ruleset"]), "");
     assert_eq!(run("ip", &["-br", "link"]).lines().count(), 1);
+}
+
+fn forwarding_stays_on_until_the_last_owner_goes() {
+    run(
+        "ip",
+        &[
+            "link", "add", "eth0", "type", "veth", "peer", "name", "eth1",
+        ],
+    );
+    run("ip", &["address", "add", "203.0.113.1/24", "dev", "eth0"]);
+    run(
+        "ip",
+        &["address", "add", "2001:db8::1/64", "dev", "eth0", "nodad"],
+    );
+    let read = |path: &str| std::fs::read_to_string(path).unwrap().trim().to_owned();
+    let forwarding = || {
+        let ipv4 = read("/proc/sys/net/ipv4/conf/eth0/forwarding");
+        (ipv4, read("/proc/sys/net/ipv6/conf/eth0/force_forwarding"))
+    };
+    let is = |value: &str| (value.to_owned(), value.to_owned());
+    assert_eq!(forwarding(), is("0"));
+    let first = Host::open(owner()).unwrap();
+    let second = Host::open(Owner::new("rik").unwrap()).unwrap();
+    first.remove().unwrap();
+    assert_eq!(forwarding(), is("1"));
+    second.remove().unwrap();
+    assert_eq!(forwarding(), is("0"));
 }
