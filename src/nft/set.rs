@@ -247,6 +247,16 @@ impl Set {
         self.handle
     }
 
+    /// Whether `other` is the same set, whatever only a listing tells: its
+    /// handle.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let plain = |set: &Self| Self {
+            handle: None,
+            ..set.clone()
+        };
+        plain(self) == plain(other)
+    }
+
     /// What is wrong with it, or with `element` as one of its elements.
     pub(crate) fn check(&self, element: Option<&Element>) -> Option<Invalid> {
         if self.invalid.is_some() {
