@@ -3,11 +3,7 @@
 //! It has to be a program of its own (`harness = false`): a process that has
 //! threads, as the test harness has, cannot enter a user namespace. Started
 //! as root it runs itself again as nobody, so it is the same test for all.
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a failure ends the test, and the harness reads standard output"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::env;
 use std::fs;
@@ -16,7 +12,9 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{self, Command};
+use std::sync::Arc;
 
+use libtest_mimic::{Arguments, Trial};
 use tapwire::sys::{NetNs, TapOptions, enter_user_namespace, has_net_admin};
 
 /// A fact and the code that fails if it is not one.
@@ -116,43 +114,36 @@ fn ip(arguments: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Speaks as much of the harness's language as `cargo test` and
-/// `cargo nextest` need: `--list`, `--exact NAME`, a part of a name.
-fn main() {
-    let arguments: Vec<_> = env::args().skip(1).collect();
-    let asked = |word: &str| arguments.iter().any(|argument| argument == word);
+fn main() -> Result<(), IoError> {
     if let Ok(name) = env::var(CHILD) {
         let test = TESTS.iter().find(|(known, _)| *known == name);
-        return test.unwrap().1();
+        test.unwrap().1();
+        return Ok(());
     }
-    let names = arguments.iter().filter(|word| !word.starts_with('-'));
-    let names: Vec<_> = names.collect();
-    let chosen = TESTS.iter().filter(|(name, _)| {
-        let all = asked("--list") || names.is_empty();
-        !asked("--ignored") && (all || names.iter().any(|part| name.contains(*part)))
+    let arguments = Arguments::from_args();
+    let program = Arc::new(Copy::of_this_program()?);
+    let trials = TESTS.map(|(name, _)| {
+        let program = Arc::clone(&program);
+        Trial::test(name, move || Ok(run_apart(&program, name)?))
     });
-    let mut all_passed = true;
-    for (name, _) in chosen {
-        if asked("--list") {
-            println!("{name}: test");
-            continue;
-        }
-        let passed = passes(name).unwrap();
-        println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
-        all_passed &= passed;
-    }
-    process::exit(i32::from(!all_passed));
+    let conclusion = libtest_mimic::run(&arguments, trials.into());
+    drop(program); // `exit` drops nothing
+    conclusion.exit()
 }
 
 /// Runs one test in a process of its own, without privilege.
-fn passes(name: &str) -> Result<bool, IoError> {
-    let program = Copy::of_this_program()?;
+fn run_apart(program: &Copy, name: &str) -> Result<(), IoError> {
     let mut child = Command::new(&program.0);
     child.env(CHILD, name).current_dir("/");
     if fs::metadata("/proc/thread-self")?.uid() == 0 {
         child.uid(NOBODY).gid(NOBODY);
     }
-    Ok(child.status()?.success())
+    let output = child.output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let words = String::from_utf8_lossy(&output.stderr);
+    Err(IoError::other(words.into_owned()))
 }
 
 /// A copy of this program where nobody may read it, too.

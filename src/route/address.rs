@@ -4,14 +4,16 @@ use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
+use netlink_packet_route::address::{
+    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope,
+};
 
 use crate::IfIndex;
 use crate::error::Invalid;
 use crate::wire::{DecodeError, Message, Writer};
 
 use super::codec::{emit, family_of, parse};
-use super::scope::Scope;
+use super::kinds::Scope;
 
 /// An IP address of an interface.
 ///
@@ -130,9 +132,7 @@ impl Address {
             AddressAttribute::Address(self.peer.unwrap_or(address)),
         ];
         if self.no_dad {
-            message
-                .attributes
-                .push(AddressAttribute::Flags(AddressFlags::Nodad));
+            message.header.flags = AddressHeaderFlags::Nodad;
         }
         emit(out, &message);
     }

@@ -120,13 +120,15 @@ impl<'fd> Changes<'fd> {
     /// Adds a route; refused with `EEXIST` if there is one with its
     /// destination, table and metric.
     pub fn add_route(&mut self, route: &Route) {
-        self.push(route.check(), RTM_NEWROUTE, ADD, |out| route.encode(out));
+        self.push(route.check_whole(), RTM_NEWROUTE, ADD, |out| {
+            route.encode(out);
+        });
     }
 
     /// Adds a route in the place of the one with its destination, table and
     /// metric, if there is one.
     pub fn replace_route(&mut self, route: &Route) {
-        self.push(route.check(), RTM_NEWROUTE, REPLACE, |out| {
+        self.push(route.check_whole(), RTM_NEWROUTE, REPLACE, |out| {
             route.encode(out);
         });
     }

@@ -61,11 +61,11 @@ impl Ipv4Setting {
 /// The IPv4 settings of an interface as the kernel reports them with the
 /// link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Ipv4Settings([Option<u32>; Ipv4Setting::ALL.len()]);
+pub(super) struct Ipv4Settings([Option<u32>; Ipv4Setting::ALL.len()]);
 
 impl Ipv4Settings {
     /// One of them; `None` if the interface has no IPv4.
-    pub fn get(&self, setting: Ipv4Setting) -> Option<u32> {
+    pub(super) fn get(&self, setting: Ipv4Setting) -> Option<u32> {
         let place = Ipv4Setting::ALL.iter().position(|&one| one == setting)?;
         self.0.get(place).copied().flatten()
     }

@@ -12,14 +12,11 @@ use netlink_packet_route::route::{
 
 use crate::IfIndex;
 use crate::error::Invalid;
-use crate::wire::uapi::rtnetlink::{
-    RT_TABLE_MAIN, RTN_BLACKHOLE, RTN_LOCAL, RTN_PROHIBIT, RTN_THROW, RTN_UNICAST, RTN_UNREACHABLE,
-    RTPROT_STATIC,
-};
+use crate::wire::uapi::rtnetlink::{RT_TABLE_MAIN, RTPROT_STATIC};
 use crate::wire::{DecodeError, Message, Writer};
 
 use super::codec::{emit, family_of, parse};
-use super::scope::Scope;
+use super::kinds::{RouteKind, Scope};
 
 /// What the kernel gives an IPv6 route without a metric
 /// (`IP6_RT_PRIO_USER` of `linux/ipv6_route.h`).
@@ -196,6 +193,16 @@ impl Route {
         self.partial
     }
 
+    /// A route to be added must be all there; to delete one, what is known of
+    /// it is enough.
+    pub(super) fn check_whole(&self) -> Result<(), Invalid> {
+        if self.partial {
+            let why = "has parts that are not known here";
+            return Err(Invalid::new("route", self, why));
+        }
+        self.check()
+    }
+
     pub(super) fn check(&self) -> Result<(), Invalid> {
         let invalid = |what, value: &dyn fmt::Display, why| Err(Invalid::new(what, value, why));
         let other_family = |address: IpAddr| address.is_ipv4() != self.is_ipv4();
@@ -290,6 +297,11 @@ impl Route {
         route.destination = IpNet::new(destination, length).map_err(|_| DecodeError::Range {
             what: "prefix length",
         })?;
+        // The kernel says of IPv6 routes that lead nowhere that they leave by
+        // the loopback interface.
+        if !route.is_ipv4() && route.kind.leads_nowhere() {
+            route.index = None;
+        }
         let scope = Scope::from_number(header.scope.into());
         route.scope = (scope != route.natural_scope()).then_some(scope);
         Ok(Some(route))
@@ -349,123 +361,6 @@ impl fmt::Display for Route {
         }
         Ok(())
     }
-}
-
-/// What becomes of the packets of a route: `rtm_type` of
-/// `linux/rtnetlink.h`.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct RouteKind(u8);
-
-impl RouteKind {
-    /// They leave by an interface or a gateway.
-    pub const UNICAST: Self = Self(RTN_UNICAST);
-    /// They are delivered on this host.
-    pub const LOCAL: Self = Self(RTN_LOCAL);
-    /// They are dropped.
-    pub const BLACKHOLE: Self = Self(RTN_BLACKHOLE);
-    /// They are answered with "host unreachable".
-    pub const UNREACHABLE: Self = Self(RTN_UNREACHABLE);
-    /// They are answered with "administratively prohibited".
-    pub const PROHIBIT: Self = Self(RTN_PROHIBIT);
-    /// They are looked up in the next table.
-    pub const THROW: Self = Self(RTN_THROW);
-
-    /// The kind of this number.
-    pub const fn from_number(number: u8) -> Self {
-        Self(number)
-    }
-
-    /// The kernel's number.
-    pub const fn number(self) -> u8 {
-        self.0
-    }
-}
-
-impl fmt::Display for RouteKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::UNICAST => f.write_str("unicast"),
-            Self::LOCAL => f.write_str("local"),
-            Self::BLACKHOLE => f.write_str("blackhole"),
-            Self::UNREACHABLE => f.write_str("unreachable"),
-            Self::PROHIBIT => f.write_str("prohibit"),
-            Self::THROW => f.write_str("throw"),
-            Self(number) => write!(f, "type {number}"),
-        }
-    }
-}
-
-impl fmt::Debug for RouteKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// Which routes to list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct RouteFilter {
-    table: Option<u32>,
-    protocol: Option<u8>,
-    index: Option<IfIndex>,
-}
-
-impl RouteFilter {
-    /// All routes of both families in all tables.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Only those in this table.
-    #[must_use]
-    pub fn table(mut self, table: u32) -> Self {
-        self.table = Some(table);
-        self
-    }
-
-    /// Only those with this tag (`RTPROT_*`).
-    #[must_use]
-    pub fn protocol(mut self, protocol: u8) -> Self {
-        self.protocol = Some(protocol);
-        self
-    }
-
-    /// Only those that leave by this interface.
-    #[must_use]
-    pub fn dev(mut self, index: IfIndex) -> Self {
-        self.index = Some(index);
-        self
-    }
-
-    /// Whether `route` is wanted. The kernel filters as well; a table or an
-    /// interface that it does not know it answers with an error, though.
-    pub(super) fn matches(&self, route: &Route) -> bool {
-        self.table.is_none_or(|table| table == route.table)
-            && self
-                .protocol
-                .is_none_or(|protocol| protocol == route.protocol)
-            && self.index.is_none_or(|index| Some(index) == route.index)
-    }
-
-    pub(super) fn encode(&self, out: &mut Writer<'_>) {
-        let mut message = RouteMessage::default();
-        message.header.protocol = RouteProtocol::from(self.protocol.unwrap_or_default());
-        let attributes = &mut message.attributes;
-        attributes.extend(self.table.map(RouteAttribute::Table));
-        attributes.extend(self.index.map(|index| RouteAttribute::Oif(index.get())));
-        emit(out, &message);
-    }
-}
-
-/// Asks for the entry that packets to `address` would take.
-pub(super) fn encode_lookup(address: IpAddr, out: &mut Writer<'_>) {
-    let mut message = RouteMessage::default();
-    message.header.address_family = family_of(address);
-    message.header.destination_prefix_length = IpNet::from(address).prefix_len();
-    message.header.flags = RouteFlags::FibMatch;
-    message
-        .attributes
-        .push(RouteAttribute::Destination(address.into()));
-    emit(out, &message);
 }
 
 /// `rtm_table` has 8 bits; what does not fit is 0 there and stands in

@@ -18,6 +18,8 @@ bitflags::bitflags! {
     pub struct LinkFlags: u32 {
         /// `IFF_UP`: set up by the administrator.
         const UP = 1;
+        /// `IFF_BROADCAST`: has a broadcast address, as Ethernet does.
+        const BROADCAST = 1 << 1;
         /// `IFF_LOOPBACK`: the loopback interface.
         const LOOPBACK = 1 << 3;
         /// `IFF_POINTOPOINT`: one other end, so no link-layer addresses.
@@ -28,6 +30,8 @@ bitflags::bitflags! {
         const NOARP = 1 << 7;
         /// `IFF_PROMISC`: takes in what is meant for others.
         const PROMISC = 1 << 8;
+        /// `IFF_MULTICAST`: sends to groups.
+        const MULTICAST = 1 << 12;
         /// `IFF_LOWER_UP`: the driver reports a carrier.
         const LOWER_UP = 1 << 16;
         /// What else the kernel has.

@@ -97,7 +97,8 @@ impl<'fd> LinkChange<'fd> {
         self
     }
 
-    /// Attaches a text of at most 255 bytes; an empty one removes it.
+    /// Attaches a text of at most 255 bytes without control characters; an
+    /// empty one removes it.
     #[must_use]
     pub fn alias(mut self, alias: &str) -> Self {
         self.alias = Some(alias.into());

@@ -17,7 +17,8 @@ use crate::{IfIndex, IfName};
 use super::address::Address;
 use super::changes::Changes;
 use super::codec::emit;
-use super::fib::{self, Route, RouteFilter};
+use super::fib::Route;
+use super::fib_filter::{self, RouteFilter};
 use super::link::{self, Link};
 use super::neighbour::{self, Neighbour};
 use super::rule::{self, RoutingRule};
@@ -146,7 +147,7 @@ impl Rtnl {
                 Ok(wanted.then_some(address))
             },
         );
-        none_if(list, &[libc::ENODEV])
+        none_if(list, libc::ENODEV)
     }
 
     /// Lists the routes of both families that `filter` lets through.
@@ -160,7 +161,7 @@ impl Rtnl {
             |out| filter.encode(out),
             |message| Ok(Route::decode(message)?.filter(|route| filter.matches(route))),
         );
-        none_if(list, &[libc::ENOENT, libc::ENODEV])
+        none_if(list, libc::ENODEV)
     }
 
     /// Finds the route that packets from this host to `address` take; `None`
@@ -174,10 +175,10 @@ impl Rtnl {
             format_args!("get route to {address}"),
             RTM_GETROUTE,
             Flags::empty(),
-            |out| fib::encode_lookup(address, out),
+            |out| fib_filter::encode_lookup(address, out),
             |message| Ok(Route::decode(message)?),
         );
-        Ok(none_if(found, &[libc::ENETUNREACH])?.flatten())
+        Ok(none_if(found, libc::ENETUNREACH)?.flatten())
     }
 
     /// Lists the neighbours on an interface, or on all.
@@ -194,7 +195,7 @@ impl Rtnl {
                 Ok(Neighbour::decode(message)?.filter(wanted))
             },
         );
-        none_if(list, &[libc::ENODEV])
+        none_if(list, libc::ENODEV)
     }
 
     /// Lists the routing rules of both families.
@@ -230,7 +231,7 @@ impl Rtnl {
             |out| link::encode_get(index, name, out),
             |message| Ok(Link::decode(message)?),
         );
-        none_if(found, &[libc::ENODEV])
+        none_if(found, libc::ENODEV)
     }
 
     fn send<'fd, T>(
@@ -259,11 +260,10 @@ impl AsFd for Rtnl {
     }
 }
 
-/// Takes a refusal with one of these errors for the answer that there is
-/// nothing.
-fn none_if<T: Default>(answer: Result<T, Error>, absent: &[i32]) -> Result<T, Error> {
+/// Takes a refusal with this error for the answer that there is nothing.
+fn none_if<T: Default>(answer: Result<T, Error>, absent: i32) -> Result<T, Error> {
     match answer {
-        Err(Error::Refused { source, .. }) if absent.contains(&source.errno()) => Ok(T::default()),
+        Err(Error::Refused { source, .. }) if source.errno() == absent => Ok(T::default()),
         answer => answer,
     }
 }

@@ -11,7 +11,7 @@ use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessa
 
 use crate::IfName;
 use crate::error::Invalid;
-use crate::wire::{DecodeError, Message, Writer};
+use crate::wire::{DecodeError, Flags, Message, Writer};
 
 use super::codec::{emit, parse};
 
@@ -205,6 +205,7 @@ impl RoutingRule {
 
     /// Reads a rule; `None` for one that is not of IPv4 or IPv6.
     pub(super) fn decode(message: &Message<'_>) -> Result<Option<Self>, DecodeError> {
+        let flags = message.header().flags;
         let message: RuleMessage = parse(message, "routing rule")?;
         let header = message.header;
         let mut rule = match header.family {
@@ -230,6 +231,11 @@ impl RoutingRule {
                 RuleAttribute::SuppressPrefixLen(u32::MAX) => {}
                 _ => rule.partial = true,
             }
+        }
+        // The kernel leaves out a priority of 0; in a request that means that
+        // the kernel is to choose.
+        if !flags.contains(Flags::REQUEST) {
+            rule.priority.get_or_insert(0);
         }
         rule.from = rule.prefix(from, header.src_len)?;
         rule.to = rule.prefix(to, header.dst_len)?;

@@ -25,7 +25,9 @@ use crate::types::{IfIndex, IfName, Mac};
 /// Made by [`TapOptions`]. What is sent on it arrives at the host as a frame
 /// from the guest; what the host sends to the guest is received from it.
 /// Dropping it closes the descriptor; a device that is not persistent goes
-/// with its last descriptor.
+/// with its last descriptor. (A process that another thread forks meanwhile
+/// holds a copy until it executes its program, so the device, or the hold on
+/// its queue, may outlast the drop by a moment.)
 ///
 /// The descriptor is close-on-exec. To hand it to a VMM, turn it into an
 /// [`OwnedFd`]; [`from_fd`](Self::from_fd) takes one over.
@@ -101,9 +103,14 @@ impl Tap {
     /// `CAP_NET_ADMIN` in that namespace, `EINVAL` before Linux 5.7.
     pub fn namespace(&self) -> Result<NetNs, Error> {
         let call = ioctl::TUNGETDEVNETNS;
-        let fd = call
-            .run(&self.file)
-            .map_err(|source| self.failed(&call, source))?;
+        let fd = call.run(&self.file).map_err(|source| {
+            if source.raw_os_error() != Some(libc::EPERM) {
+                return self.failed(&call, source);
+            }
+            let name = self.name;
+            let subject = format_args!("{name} (needs CAP_NET_ADMIN in its network namespace)");
+            Error::system(call.name(), subject, source)
+        })?;
         NetNs::try_from(fd)
     }
 

@@ -14,11 +14,15 @@
 )]
 
 mod conntrack;
+mod exposure;
 mod host;
 mod nft;
 mod route;
+#[path = "../../examples/support/mod.rs"]
+mod stand_ins;
 mod support;
 mod sys;
+mod world;
 
 use std::process::ExitCode;
 
@@ -32,6 +36,7 @@ fn main() -> ExitCode {
     }
     let trials = [
         conntrack::trials(),
+        exposure::trials(),
         host::trials(),
         nft::trials(),
         route::trials(),

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{self, Command, Stdio};
 
 use libtest_mimic::Trial;
 use tapwire::sys::{NetNs, enter_user_namespace, has_net_admin};
@@ -25,8 +25,14 @@ pub(crate) fn trial(name: &str, programs: &[&str], test: fn()) -> Trial {
     let name = name.strip_prefix("netns::").unwrap_or(name);
     let missing = programs.iter().any(|program| find(program).is_none());
     let trial = Trial::test(name, move || {
+        // Should `run` itself be broken, nothing may happen to the machine.
+        let guarded = || {
+            let outside = NetNs::of_pid(process::id()).unwrap();
+            assert!(!outside.is_current().unwrap(), "not in a new namespace");
+            test();
+        };
         NetNs::new()
-            .and_then(|netns| netns.run(test))
+            .and_then(|netns| netns.run(guarded))
             .expect("a new network namespace");
         Ok(())
     });

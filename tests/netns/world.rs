@@ -1,0 +1,249 @@
+//! A node with guests, and an outside.
+
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use tapwire::route::{Address, LinkChange, NewLink, Rtnl};
+use tapwire::sys::{NetNs, TapOptions};
+use tapwire::{Attachment, Exposure, Guest, Host, IfIndex, Owner, Protocol};
+
+use crate::stand_ins::guest::{Config, Guest as Vm};
+use crate::stand_ins::server::Server;
+use crate::stand_ins::{client, guest, http};
+
+/// How long to wait for what must come.
+pub(crate) const SOON: Duration = Duration::from_secs(5);
+
+/// How long to wait for what must not come.
+pub(crate) const NEVER: Duration = Duration::from_millis(400);
+
+/// The TCP and UDP port on which every guest answers.
+pub(crate) const GUEST_PORT: u16 = 80;
+
+/// A node and an outside host in namespaces of their own, one link between
+/// them. The node has two addresses of each family.
+pub(crate) struct World {
+    pub(crate) node: NetNs,
+    pub(crate) outside: NetNs,
+}
+
+pub(crate) const NODE: [&str; 2] = ["203.0.113.1", "2001:db8::1"];
+pub(crate) const NODE_TOO: [&str; 2] = ["203.0.113.2", "2001:db8::2"];
+pub(crate) const OUTSIDE: [&str; 2] = ["203.0.113.7", "2001:db8::7"];
+
+/// IPv4 and IPv6, as indexes of the constants above.
+pub(crate) const FAMILIES: [usize; 2] = [0, 1];
+
+pub(crate) const PROTOCOLS: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];
+
+/// Each protocol over each family.
+pub(crate) fn each_kind() -> impl Iterator<Item = (Protocol, usize)> {
+    PROTOCOLS
+        .into_iter()
+        .flat_map(|protocol| FAMILIES.map(|family| (protocol, family)))
+}
+
+pub(crate) fn ip(address: &str) -> IpAddr {
+    address.parse().unwrap()
+}
+
+pub(crate) fn at(address: &str, port: u16) -> SocketAddr {
+    SocketAddr::new(ip(address), port)
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let (node, outside) = (NetNs::new().unwrap(), NetNs::new().unwrap());
+        let link = IfIndex::new(100).unwrap();
+        node.run(|| {
+            let mut rtnl = Rtnl::open().unwrap();
+            rtnl.apply(|changes| {
+                let eth0 = "eth0".parse().unwrap();
+                let veth = NewLink::veth(eth0, eth0)
+                    .index(link)
+                    .peer_index(link)
+                    .peer_netns(&outside);
+                changes.add_link(&veth);
+            })
+            .unwrap();
+        })
+        .unwrap();
+        let [node4, node6] = NODE;
+        let [too4, too6] = NODE_TOO;
+        configure(&node, link, &[node4, node6, too4, too6]);
+        configure(&outside, link, &OUTSIDE);
+        Self { node, outside }
+    }
+
+    pub(crate) fn host(&self) -> Host {
+        self.node
+            .run(|| Host::open(Owner::new("riklet").unwrap()).unwrap())
+            .unwrap()
+    }
+
+    /// Attaches a guest and boots it.
+    pub(crate) fn boot(&self, host: &mut Host, name: &str) -> (Attachment, Vm) {
+        let attachment = host.attach(&Guest::new(name).unwrap()).unwrap();
+        let vm = self.start(&attachment);
+        (attachment, vm)
+    }
+
+    /// Boots a guest that is attached.
+    pub(crate) fn start(&self, attachment: &Attachment) -> Vm {
+        Vm::start(self.open_tap(attachment), config(attachment)).unwrap()
+    }
+
+    pub(crate) fn open_tap(&self, attachment: &Attachment) -> OwnedFd {
+        let options = TapOptions::new(attachment.tap()).nonblocking();
+        self.node.run(|| options.attach().unwrap()).unwrap().into()
+    }
+
+    /// A server on all addresses of a namespace.
+    pub(crate) fn server(&self, netns: &NetNs, family: usize, port: u16) -> Server {
+        let any = ["0.0.0.0", "::"][family];
+        netns
+            .run(|| {
+                let tcp = TcpListener::bind(at(any, port)).unwrap();
+                let udp = UdpSocket::bind(at(any, port)).unwrap();
+                Server::start("server", tcp, udp).unwrap()
+            })
+            .unwrap()
+    }
+}
+
+/// The addresses of an attached guest.
+pub(crate) fn address_of(attachment: &Attachment, family: usize) -> IpAddr {
+    [attachment.ipv4().into(), attachment.ipv6().into()][family]
+}
+
+/// The addresses of an attached guest's gateway.
+pub(crate) fn gateway_of(attachment: &Attachment, family: usize) -> IpAddr {
+    [
+        attachment.gateway_ipv4().into(),
+        attachment.gateway_ipv6().into(),
+    ][family]
+}
+
+/// An exposure of a guest's port on all host addresses.
+pub(crate) fn exposure(
+    protocol: Protocol,
+    port: u16,
+    attachment: &Attachment,
+    family: usize,
+) -> Exposure {
+    Exposure::new(
+        protocol,
+        port,
+        SocketAddr::new(address_of(attachment, family), GUEST_PORT),
+    )
+    .unwrap()
+}
+
+/// What an attached guest is configured with.
+pub(crate) fn config(attachment: &Attachment) -> Config {
+    Config::new(attachment.name(), attachment.mac())
+        .ipv4(
+            attachment.ipv4(),
+            attachment.prefix_ipv4(),
+            attachment.gateway_ipv4(),
+        )
+        .ipv6(
+            attachment.ipv6(),
+            attachment.prefix_ipv6(),
+            attachment.gateway_ipv6(),
+        )
+        .http(GUEST_PORT)
+        .echo(GUEST_PORT)
+}
+
+/// Asks from a namespace until there is an answer: who answered, and which
+/// source address it saw. `None` if nothing comes within `patience`.
+pub(crate) fn ask(
+    netns: &NetNs,
+    protocol: Protocol,
+    to: SocketAddr,
+    patience: Duration,
+) -> Option<(String, IpAddr)> {
+    netns.run(|| ask_here(protocol, to, patience)).unwrap()
+}
+
+/// [`ask`] from the calling thread's namespace.
+pub(crate) fn ask_here(
+    protocol: Protocol,
+    to: SocketAddr,
+    patience: Duration,
+) -> Option<(String, IpAddr)> {
+    within(patience, |timeout| match protocol {
+        Protocol::Tcp => client::http_get(to, "/", timeout)
+            .ok()
+            .map(|body| greeting(&body)),
+        _ => client::udp_ask(None, to, b"ping", timeout)
+            .ok()
+            .map(|answer| echo(&answer)),
+    })
+}
+
+/// [`ask`] from a guest.
+pub(crate) fn ask_from(
+    vm: &guest::Guest,
+    protocol: Protocol,
+    to: SocketAddr,
+    patience: Duration,
+) -> Option<(String, IpAddr)> {
+    within(patience, |timeout| match protocol {
+        Protocol::Tcp => vm
+            .http_get(to, "/", timeout)
+            .ok()
+            .map(|body| greeting(&body)),
+        _ => vm
+            .udp_ask(to, b"ping", timeout)
+            .ok()
+            .map(|answer| echo(&answer)),
+    })
+}
+
+/// Repeats `attempt` until it gives something or `patience` is over.
+pub(crate) fn within<T>(
+    patience: Duration,
+    mut attempt: impl FnMut(Duration) -> Option<T>,
+) -> Option<T> {
+    let end = Instant::now() + patience;
+    loop {
+        let result = attempt(patience.min(Duration::from_secs(1)));
+        if result.is_some() || Instant::now() >= end {
+            return result;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn greeting(body: &str) -> (String, IpAddr) {
+    let (name, source) = http::greeting_in(body).unwrap();
+    (name.to_owned(), source.ip())
+}
+
+/// `ADDRESS:PORT ping`.
+fn echo(answer: &[u8]) -> (String, IpAddr) {
+    let text = str::from_utf8(answer).unwrap();
+    let source = text.strip_suffix(" ping").unwrap();
+    (String::new(), source.parse::<SocketAddr>().unwrap().ip())
+}
+
+fn configure(netns: &NetNs, link: IfIndex, addresses: &[&str]) {
+    netns
+        .run(|| {
+            let mut rtnl = Rtnl::open().unwrap();
+            rtnl.apply(|changes| {
+                changes.set_link(&LinkChange::new(IfIndex::new(1).unwrap()).up());
+                changes.set_link(&LinkChange::new(link).up());
+                for address in addresses {
+                    let prefix = if ip(address).is_ipv4() { 24 } else { 64 };
+                    let net = ipnet::IpNet::new(ip(address), prefix).unwrap();
+                    changes.add_address(&Address::new(link, net).without_dad());
+                }
+            })
+            .unwrap();
+        })
+        .unwrap();
+}
