@@ -22,6 +22,7 @@ mod name;
 mod register;
 mod rule;
 mod set;
+mod spelling;
 mod table;
 mod userdata;
 mod verdict;
