@@ -54,6 +54,7 @@ impl Nft {
     /// generation that the batch is based on; [`Error::UnknownOutcome`] if
     /// the kernel's answer was lost: then the batch may be in force.
     pub fn commit(&mut self, batch: &mut Batch) -> Result<(), Error> {
+        log::debug!("{batch}");
         let before = batch.generation();
         let refusals = match self.connection.commit(batch.finish()?) {
             Err(Error::UnknownOutcome { source, .. }) => {

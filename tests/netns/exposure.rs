@@ -107,7 +107,7 @@ fn local_process_reaches_the_host_addresses_but_loopback_stays_its_own() {
     let mut host = world.host();
     let (guest, _vm) = world.boot(&mut host, "hello-world");
     for family in FAMILIES {
-        let _own_service = world.server(&world.node, family, PORT);
+        let _own_service = World::server(&world.node, family, PORT);
         for protocol in PROTOCOLS {
             host.expose(&exposure(protocol, PORT, &guest, family))
                 .unwrap();
@@ -197,7 +197,7 @@ fn guest_reaches_the_outside_with_the_nodes_address() {
     let mut host = world.host();
     let (_, vm) = world.boot(&mut host, "hello-world");
     for family in FAMILIES {
-        let _server = world.server(&world.outside, family, PORT);
+        let _server = World::server(&world.outside, family, PORT);
         for protocol in PROTOCOLS {
             let (_, source) = ask_from(&vm, protocol, at(OUTSIDE[family], PORT), SOON).unwrap();
             let node = [NODE[family], NODE_TOO[family]].map(ip);
@@ -211,7 +211,7 @@ fn guest_reaches_no_port_of_the_host() {
     let mut host = world.host();
     let (guest, vm) = world.boot(&mut host, "hello-world");
     for family in FAMILIES {
-        let _server = world.server(&world.node, family, PORT);
+        let _server = World::server(&world.node, family, PORT);
         for address in [ip(NODE[family]), gateway_of(&guest, family)] {
             for protocol in PROTOCOLS {
                 let to = SocketAddr::new(address, PORT);
@@ -272,7 +272,7 @@ fn guest_with_a_foreign_address_is_dropped_and_counted() {
 
 /// Packets that the rules commented "spoof" have dropped in a family.
 fn drops(world: &World, family: &str) -> u64 {
-    use tapwire::nft::{Expr, Family, Nft};
+    use tapwire::nft::{Expr, Family, Nft, Rule};
     let family = if family == "arp" {
         Family::ARP
     } else {
@@ -291,12 +291,13 @@ fn drops(world: &World, family: &str) -> u64 {
                 rule.current_comment()
                     .is_some_and(|text| text.as_str() == "spoof")
             });
-            let counters = spoof
-                .flat_map(|rule| rule.expressions())
-                .filter_map(|expression| match expression {
-                    Expr::Counter(counter) => Some(*counter.packets()),
-                    _ => None,
-                });
+            let counters =
+                spoof
+                    .flat_map(Rule::expressions)
+                    .filter_map(|expression| match expression {
+                        Expr::Counter(counter) => Some(*counter.packets()),
+                        _ => None,
+                    });
             counters.sum()
         })
         .unwrap()
@@ -486,7 +487,7 @@ fn node_forwards_for_its_guests_only() {
     let (guest, vm) = world.boot(&mut host, "hello-world");
     for family in FAMILIES {
         let neighbour = ["198.51.100.7", "2001:db8:2::7"][family];
-        let _server = world.server(&third, family, PORT);
+        let _server = World::server(&third, family, PORT);
         for protocol in PROTOCOLS {
             assert!(
                 ask_from(&vm, protocol, at(neighbour, PORT), SOON).is_some(),

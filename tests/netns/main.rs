@@ -18,6 +18,7 @@ mod exposure;
 mod host;
 mod nft;
 mod route;
+#[expect(unused_imports, reason = "its own tests run in tests/support.rs")]
 #[path = "../../examples/support/mod.rs"]
 mod stand_ins;
 mod support;

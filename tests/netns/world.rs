@@ -100,7 +100,7 @@ impl World {
     }
 
     /// A server on all addresses of a namespace.
-    pub(crate) fn server(&self, netns: &NetNs, family: usize, port: u16) -> Server {
+    pub(crate) fn server(netns: &NetNs, family: usize, port: u16) -> Server {
         let any = ["0.0.0.0", "::"][family];
         netns
             .run(|| {
