@@ -389,9 +389,9 @@ mod tests {
         bytes
     }
 
-    /// `nft --debug=mnl add element inet t dnat4_any
-    /// '{ tcp . 8080 comment "web" : 172.16.0.2 . 80 }'`: the element's
-    /// attributes.
+    // The element's attributes as nft 1.0.6 sends them for
+    //   nft add element inet t m '{ tcp . 8080 comment "web" : 172.16.0.2 . 80 }'
+    // (strace -e trace=sendmsg -e write=3).
     #[cfg(target_endian = "little")]
     #[test]
     fn element_is_written_as_nft_writes_it() {
