@@ -1,7 +1,8 @@
 //! How a value sits in an attribute.
 
 use crate::wire::{
-    Attr, Attribute, Attrs, Be16, Be32, Be64, DecodeError, Nest, Payload, Text, U8, Writer,
+    Attr, Attribute, Attrs, Be16, Be32, Be64, Bytes, DecodeError, Nest, Payload, Text, U8, U32,
+    Writer,
 };
 
 use super::name::lossy;
@@ -27,7 +28,7 @@ macro_rules! plain {
     )*};
 }
 
-plain!(U8: u8, Be16: u16, Be32: u32, Be64: u64);
+plain!(U8: u8, Be16: u16, Be32: u32, Be64: u64, U32: u32);
 
 impl Carried<Text> for Box<str> {
     fn put(&self, attr: Attr<Text>, out: &mut Writer<'_>) {
@@ -36,6 +37,16 @@ impl Carried<Text> for Box<str> {
 
     fn get(_: Attr<Text>, from: &Attribute<'_>) -> Result<Self, DecodeError> {
         Ok(lossy(from.payload()).into())
+    }
+}
+
+impl Carried<Bytes> for Box<[u8]> {
+    fn put(&self, attr: Attr<Bytes>, out: &mut Writer<'_>) {
+        out.put(attr, self);
+    }
+
+    fn get(_: Attr<Bytes>, from: &Attribute<'_>) -> Result<Self, DecodeError> {
+        Ok(from.payload().into())
     }
 }
 

@@ -19,6 +19,7 @@ mod handle;
 mod header;
 mod message;
 mod name;
+mod record;
 mod register;
 mod rule;
 mod set;
