@@ -22,7 +22,7 @@ pub use object::Object;
 
 use self::object::sealed::Verb;
 use super::header;
-use super::{Element, Message, Rule, Set};
+use super::{Chain, Element, Family, Message, Name, Rule, Set};
 
 /// Operations that the kernel commits as a whole or not at all.
 ///
@@ -50,6 +50,7 @@ pub struct Batch {
     generation: u32,
     ended: bool,
     next_set: u32,
+    bound: Vec<Bound>,
     error: Option<Latched>,
 }
 
@@ -58,6 +59,25 @@ pub struct Batch {
 enum Latched {
     Invalid(Invalid),
     Encode(EncodeError),
+}
+
+/// A chain that the kernel names: within the batch it has a number.
+#[derive(Debug, Clone)]
+pub(crate) struct Bound {
+    family: Family,
+    table: Name,
+    chain: Name,
+    id: u32,
+}
+
+impl Bound {
+    /// The number of `chain`, if it is one of `all`.
+    pub(crate) fn find(all: &[Self], family: Family, table: &Name, chain: &Name) -> Option<u32> {
+        let found = all
+            .iter()
+            .find(|one| one.chain == *chain && one.table == *table && one.family == family);
+        found.map(|one| one.id)
+    }
 }
 
 impl Batch {
@@ -72,6 +92,7 @@ impl Batch {
         self.generation = 0;
         self.ended = false;
         self.next_set = 0;
+        self.bound.clear();
         self.error = None;
     }
 
@@ -355,13 +376,25 @@ impl Batch {
         self
     }
 
-    /// A number for a set, unique within the batch.
+    /// A number for a set or a chain, unique within the batch.
     fn number_sets(&mut self, count: usize) -> u32 {
         let first = self.next_set.saturating_add(1);
         self.next_set = self
             .next_set
             .saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
         first
+    }
+
+    /// A number for a chain that the kernel is going to name.
+    fn bind(&mut self, chain: &Chain) -> u32 {
+        let id = self.number_sets(1);
+        self.bound.push(Bound {
+            family: chain.family(),
+            table: chain.table().clone(),
+            chain: chain.name().clone(),
+            id,
+        });
+        id
     }
 
     fn refuse(&mut self, invalid: Invalid) {

@@ -1,5 +1,7 @@
 //! How a value sits in an attribute.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use crate::wire::{
     Attr, Attribute, Attrs, Be16, Be32, Be64, Bytes, DecodeError, Nest, Payload, Text, U8, U32,
     Writer,
@@ -47,6 +49,31 @@ impl Carried<Bytes> for Box<[u8]> {
 
     fn get(_: Attr<Bytes>, from: &Attribute<'_>) -> Result<Self, DecodeError> {
         Ok(from.payload().into())
+    }
+}
+
+impl Carried<Be32> for Ipv4Addr {
+    fn put(&self, attr: Attr<Be32>, out: &mut Writer<'_>) {
+        out.put(attr, self.to_bits());
+    }
+
+    fn get(attr: Attr<Be32>, from: &Attribute<'_>) -> Result<Self, DecodeError> {
+        from.get(attr).map(Self::from_bits)
+    }
+}
+
+impl Carried<Bytes> for Ipv6Addr {
+    fn put(&self, attr: Attr<Bytes>, out: &mut Writer<'_>) {
+        out.put(attr, &self.octets());
+    }
+
+    fn get(attr: Attr<Bytes>, from: &Attribute<'_>) -> Result<Self, DecodeError> {
+        let octets: Result<[u8; 16], _> = from.payload().try_into();
+        octets.map(Self::from).map_err(|_| DecodeError::Length {
+            kind: attr.kind(),
+            length: from.payload().len(),
+            expected: 16,
+        })
     }
 }
 

@@ -1,5 +1,8 @@
 //! The verbs of one network namespace.
 
+mod list;
+mod reset;
+
 use std::collections::HashSet;
 use std::thread;
 use std::time::Duration;

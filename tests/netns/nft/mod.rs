@@ -1,5 +1,6 @@
 //! Batches against the kernel, with `nft` as the judge.
 
+mod corpus;
 mod ruleset;
 
 use std::collections::HashSet;
@@ -32,6 +33,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         handed_over_messages_commit_as_well,
         foreign_names_are_listed,
     ];
+    let corpus = trials![needs ["nft", "ip"]: corpus_tables_are_copied];
     let alone = trials![
         bad_operation_is_named_and_nothing_is_changed,
         bad_element_is_named,
@@ -43,7 +45,11 @@ pub(crate) fn trials() -> Vec<Trial> {
         latched_fault_is_reported_and_nothing_is_sent,
         failed_batch_can_be_committed_again,
     ];
-    judged.into_iter().chain(alone).collect()
+    judged.into_iter().chain(corpus).chain(alone).collect()
+}
+
+fn corpus_tables_are_copied() {
+    corpus::copied_tables_are_listed_as_the_same();
 }
 
 const TEXT: &str = include_str!("../../testdata/ruleset.nft");
