@@ -1,7 +1,8 @@
 //! The verbs of a host: what they leave in the kernel.
 
 use libtest_mimic::Trial;
-use tapwire::{Exposure, Flows, Guest, Host, Owner};
+use tapwire::sys::NetNs;
+use tapwire::{Attachment, Exposure, Flows, Guest, Host, Owner};
 
 use crate::support::{feed, run, trials};
 
@@ -9,6 +10,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials![needs ["nft", "ip"]:
         ruleset_is_readable_and_loads_again_unchanged,
         forwarding_stays_on_until_the_last_owner_goes,
+        handles_that_attach_the_same_guests_at_once_agree,
     ]
 }
 
@@ -57,4 +59,38 @@ fn forwarding_stays_on_until_the_last_owner_goes() {
     assert_eq!(forwarding(), is("1"));
     second.remove().unwrap();
     assert_eq!(forwarding(), is("0"));
+}
+
+/// Eight handles, each on a thread, attach the same guests in other orders.
+fn handles_that_attach_the_same_guests_at_once_agree() {
+    let here = NetNs::current().unwrap();
+    Host::open(owner()).unwrap();
+    let names = ["a", "b", "c", "d", "e", "f"];
+    let attached: Vec<Vec<Attachment>> = std::thread::scope(|scope| {
+        let attach = |first: usize| {
+            let here = &here;
+            scope.spawn(move || {
+                here.run(|| {
+                    let mut host = Host::open(owner()).unwrap();
+                    let order = names.iter().cycle().skip(first).take(names.len());
+                    let mut guests: Vec<_> = order
+                        .map(|name| host.attach(&Guest::new(name).unwrap()).unwrap())
+                        .collect();
+                    guests.sort_by_key(|guest| guest.name().to_owned());
+                    guests
+                })
+                .unwrap()
+            })
+        };
+        let threads: Vec<_> = (0..8).map(attach).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
+    });
+    let first = &attached[0];
+    assert!(attached.iter().all(|guests| guests == first));
+    let mut host = Host::open(owner()).unwrap();
+    assert_eq!(host.guests().unwrap().len(), names.len());
+    host.remove().unwrap();
 }
