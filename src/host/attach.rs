@@ -274,12 +274,7 @@ impl Host {
     /// Deletes TAPs under the owner's names that belong to no guest.
     pub(super) fn remove_stray_taps(&mut self) -> Result<(), Error> {
         for link in self.rtnl.links()? {
-            let slot = link
-                .name()
-                .parse()
-                .ok()
-                .and_then(|name| self.owner.slot(&name));
-            if slot.is_some() && link.kind().is_none_or(|kind| kind == "tun") {
+            if self.slot_of(&link).is_some() {
                 self.delete_link(link.index())?;
             }
         }

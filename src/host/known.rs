@@ -132,11 +132,7 @@ impl Host {
             }
         }
         for link in self.rtnl.links()? {
-            let slot = link
-                .name()
-                .parse()
-                .ok()
-                .and_then(|name| self.owner.slot(&name));
+            let slot = self.slot_of(&link);
             let name = link.alias().and_then(|alias| GuestName::new(alias).ok());
             if let (Some(slot), Some(name)) = (slot, name)
                 && !known.guests.contains_key(&slot)

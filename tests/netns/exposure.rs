@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use libtest_mimic::Trial;
+use tapwire::nft::{Expr, Family, Nft, Rule};
 use tapwire::route::{Ipv4Setting, Route, Rtnl};
 use tapwire::{Flows, IfIndex, IfName, Protocol};
 
@@ -28,6 +29,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         guest_reaches_no_port_of_the_host,
         guest_with_a_foreign_address_is_dropped_and_counted,
         loopback_of_the_node_is_closed_to_neighbours_despite_route_localnet,
+        loopback_of_the_node_is_closed_to_guests_despite_route_localnet,
         withdrawn_exposure_cuts_its_flows_or_drains_them,
         older_udp_flow_does_not_bypass_a_new_exposure,
         node_forwards_for_its_guests_only,
@@ -266,46 +268,43 @@ fn guest_with_a_foreign_address_is_dropped_and_counted() {
         vm.send_frame(&asks).unwrap();
     }
     assert_eq!(
-        within(SOON, |_| (drops(&world, "inet") == 5).then_some(())),
+        within(SOON, |_| (drops_of(&world, "spoof") == 5).then_some(())),
         Some(()),
         "ND"
     );
     assert_eq!(
-        within(SOON, |_| (drops(&world, "arp") == 1).then_some(())),
+        within(SOON, |_| (drops(&world, Family::ARP, "spoof") == 1)
+            .then_some(())),
         Some(()),
         "ARP"
     );
 }
 
-/// Packets that the rules commented "spoof" have dropped in a family.
-fn drops(world: &World, family: &str) -> u64 {
-    use tapwire::nft::{Expr, Family, Nft, Rule};
-    let family = if family == "arp" {
-        Family::ARP
-    } else {
-        Family::INET
-    };
+/// Packets that the rules with this comment have dropped.
+fn drops_of(world: &World, comment: &str) -> u64 {
+    drops(world, Family::INET, comment)
+}
+
+fn drops(world: &World, family: Family, comment: &str) -> u64 {
     world
         .node
         .run(|| {
             let mut nft = Nft::open().unwrap();
             let chains = nft.all_chains(family).unwrap();
-            let rules = chains
+            let rules: Vec<Rule> = chains
                 .iter()
                 .flat_map(|chain| nft.rules(chain).unwrap())
-                .collect::<Vec<_>>();
-            let spoof = rules.iter().filter(|rule| {
+                .collect();
+            let meant = |rule: &&Rule| {
                 rule.current_comment()
-                    .is_some_and(|text| text.as_str() == "spoof")
+                    .is_some_and(|text| text.as_str() == comment)
+            };
+            let expressions = rules.iter().filter(meant).flat_map(Rule::expressions);
+            let packets = expressions.filter_map(|expression| match expression {
+                Expr::Counter(counter) => Some(*counter.packets()),
+                _ => None,
             });
-            let counters =
-                spoof
-                    .flat_map(Rule::expressions)
-                    .filter_map(|expression| match expression {
-                        Expr::Counter(counter) => Some(*counter.packets()),
-                        _ => None,
-                    });
-            counters.sum()
+            packets.sum()
         })
         .unwrap()
 }
@@ -362,6 +361,39 @@ fn loopback_of_the_node_is_closed_to_neighbours_despite_route_localnet() {
         // What was under way before the guard.
     }
     assert!(!gets_in());
+}
+
+fn loopback_of_the_node_is_closed_to_guests_despite_route_localnet() {
+    let world = World::new();
+    let mut host = world.host();
+    let (guest, vm) = world.boot(&mut host, "hello-world");
+    let server = world
+        .node
+        .run(|| {
+            let mut rtnl = Rtnl::open().unwrap();
+            let tap = rtnl.link(guest.tap()).unwrap().unwrap().index();
+            rtnl.apply(|changes| changes.set_ipv4(tap, &[(Ipv4Setting::RouteLocalnet, 1)]))
+                .unwrap();
+            std::net::UdpSocket::bind("0.0.0.0:7777").unwrap()
+        })
+        .unwrap();
+    server.set_read_timeout(Some(NEVER)).unwrap();
+    let gateway = "02:74:77:ff:ff:fe".parse().unwrap();
+    let from = SocketAddr::new(guest.ipv4().into(), 1234);
+    for _ in 0..3 {
+        let knock =
+            frame::udp(guest.mac(), gateway, from, at("127.0.0.1", 7777), b"knock").unwrap();
+        vm.send_frame(&knock).unwrap();
+        assert!(server.recv(&mut [0; 16]).is_err());
+    }
+    let dropped = within(SOON, |_| {
+        (drops_of(&world, "guest to host loopback") == 3).then_some(())
+    });
+    assert_eq!(
+        dropped,
+        Some(()),
+        "dropped by the rule that is there for it"
+    );
 }
 
 fn withdrawn_exposure_cuts_its_flows_or_drains_them() {
