@@ -1,5 +1,6 @@
 //! Guests come and go.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::thread;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use crate::route::{
 use crate::sys::{Tap, TapOptions};
 use crate::types::{IfIndex, IfName};
 
-/// Another handle of the owner may claim a slot first, so many times.
+/// Others may change the ruleset before a claim is committed, so many times.
 const CLAIM_ATTEMPTS: u32 = 32;
 
 /// A TAP under its name but without its guest's is waited for, so many times
@@ -93,11 +94,13 @@ impl Host {
     /// the name, so that of two handles that attach one guest at once the
     /// second finds the first's.
     fn claim(&mut self, guest: &Guest) -> Result<Attachment, Error> {
+        let capacity = self.networks.guests();
+        let mut occupied = BTreeSet::new();
         for _ in 0..CLAIM_ATTEMPTS {
-            let guests = self.networks.guests();
-            let slot = self.known.free_slot(guests).ok_or(Error::Full {
+            let slot = self.known.free_slot(capacity, &occupied);
+            let slot = slot.ok_or(Error::Full {
                 what: "guests' networks",
-                capacity: guests,
+                capacity,
             })?;
             let claim = self.networks.attachment(&self.owner, guest, slot)?;
             self.check_unrouted(&claim)?;
@@ -111,7 +114,14 @@ impl Host {
                     return Ok(claim);
                 }
                 Err(Error::Stale { .. }) => self.read()?,
-                Err(error) if error.is_exists() => self.read()?,
+                // By a guest of other networks, which overlap with these.
+                Err(error) if error.is_exists() => drop(occupied.insert(slot)),
+                Err(error) if error.raw_os_error() == Some(libc::ENFILE) => {
+                    return Err(Error::Full {
+                        what: "guests of the owner's table",
+                        capacity,
+                    });
+                }
                 Err(error) => return Err(error),
             }
             if let Some(attached) = self.known.guest_of_name(guest.name().as_str()) {

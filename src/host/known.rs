@@ -1,12 +1,13 @@
 //! What a handle remembers of the kernel's state.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::Host;
 use crate::error::Error;
 use crate::exposure::{Exposure, Key, read_exposure, read_guard};
 use crate::guest::{Attachment, Guest, GuestName};
+use crate::route::{Link, Neighbour};
 
 /// Guests and exposures as they were last read or changed. The kernel
 /// decides: what is remembered only saves asking.
@@ -44,15 +45,9 @@ impl Known {
         self.guests.get(self.by_address.get(&address)?)
     }
 
-    /// The lowest of `slots` that no guest has.
-    pub(super) fn free_slot(&self, slots: u32) -> Option<u32> {
-        let taken = self.guests.keys().copied();
-        let free = taken
-            .zip(0..)
-            .find(|(taken, slot)| taken != slot)
-            .map(|(_, slot)| slot);
-        let free = free.or_else(|| u32::try_from(self.guests.len()).ok());
-        free.filter(|&slot| slot < slots)
+    /// The lowest of `slots` that no guest has and that is not in `occupied`.
+    pub(super) fn free_slot(&self, slots: u32, occupied: &BTreeSet<u32>) -> Option<u32> {
+        (0..slots).find(|slot| !self.guests.contains_key(slot) && !occupied.contains(slot))
     }
 
     pub(super) fn target_of(&self, exposure: &Exposure) -> Option<SocketAddr> {
@@ -132,14 +127,11 @@ impl Host {
             }
         }
         for link in self.rtnl.links()? {
-            let slot = self.slot_of(&link);
             let name = link.alias().and_then(|alias| GuestName::new(alias).ok());
-            if let (Some(slot), Some(name)) = (slot, name)
+            if let (Some(slot), Some(name)) = (self.slot_of(&link), name)
                 && !known.guests.contains_key(&slot)
                 && known.guest_of_name(name.as_str()).is_none()
-                && let Ok(guest) =
-                    self.networks
-                        .attachment(&self.owner, &Guest::new(name.as_str())?, slot)
+                && let Ok(guest) = self.unguarded(&link, slot, &name)
             {
                 known.attached(guest);
             }
@@ -151,6 +143,20 @@ impl Host {
         }
         self.known = known;
         Ok(())
+    }
+
+    /// A guest without guards as its TAP tells: the name is in the alias, the
+    /// addresses follow from the number, the MAC is the permanent neighbour's.
+    fn unguarded(&mut self, link: &Link, slot: u32, name: &GuestName) -> Result<Attachment, Error> {
+        let derived = self
+            .networks
+            .attachment(&self.owner, &Guest::new(name.as_str())?, slot)?;
+        let neighbours = self.rtnl.neighbours(Some(link.index()))?;
+        let neighbour = neighbours
+            .iter()
+            .find(|neighbour| neighbour.ip() == derived.ipv4);
+        let mac = neighbour.and_then(Neighbour::mac).unwrap_or(derived.mac);
+        Ok(Attachment { mac, ..derived })
     }
 }
 

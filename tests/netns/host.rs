@@ -2,7 +2,7 @@
 
 use libtest_mimic::Trial;
 use tapwire::sys::NetNs;
-use tapwire::{Attachment, Exposure, Flows, Guest, Host, Owner};
+use tapwire::{Attachment, Exposure, Flows, Guest, Host, Networks, Owner, Settings};
 
 use crate::support::{feed, run, trials};
 
@@ -10,6 +10,9 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials![needs ["nft", "ip"]:
         ruleset_is_readable_and_loads_again_unchanged,
         forwarding_stays_on_until_the_last_owner_goes,
+        guest_whose_table_was_flushed_keeps_tap_addresses_and_mac,
+        guests_of_overlapping_networks_never_share_addresses,
+        nothing_is_made_where_nothing_is_found,
         handles_that_attach_the_same_guests_at_once_agree,
     ]
 }
@@ -93,4 +96,41 @@ fn handles_that_attach_the_same_guests_at_once_agree() {
     let mut host = Host::open(owner()).unwrap();
     assert_eq!(host.guests().unwrap().len(), names.len());
     host.remove().unwrap();
+}
+
+fn guest_whose_table_was_flushed_keeps_tap_addresses_and_mac() {
+    let mac = "02:00:00:00:00:07".parse().unwrap();
+    let (first, second) = (
+        Guest::new("first").unwrap(),
+        Guest::new("second").unwrap().mac(mac),
+    );
+    let mut host = Host::open(owner()).unwrap();
+    host.attach(&first).unwrap();
+    let before = host.attach(&second).unwrap();
+    run("nft", &["flush", "ruleset"]);
+    let mut host = Host::open(owner()).unwrap();
+    assert_eq!(host.guests().unwrap()[1], before);
+    assert_eq!(host.attach(&second).unwrap(), before);
+    assert!(run("nft", &["list", "set", "inet", "riklet", "guard4"]).contains("02:00:00:00:00:07"));
+    host.remove().unwrap();
+}
+
+fn guests_of_overlapping_networks_never_share_addresses() {
+    let settings = |ipv4: &str| {
+        let networks = Networks::new(ipv4.parse().unwrap(), "fd00::/64".parse().unwrap()).unwrap();
+        Settings::new(owner()).networks(networks)
+    };
+    let mut host = Host::with(settings("10.0.0.4/30")).unwrap();
+    let first = host.attach(&Guest::new("first").unwrap()).unwrap();
+    assert_eq!(first.ipv4().to_string(), "10.0.0.6");
+    let mut host = Host::with(settings("10.0.0.0/29")).unwrap();
+    let error = host.attach(&Guest::new("second").unwrap()).unwrap_err();
+    // The only other network of the pool is the first guest's.
+    assert!(error.is_exists(), "{error}");
+    host.remove().unwrap();
+}
+
+fn nothing_is_made_where_nothing_is_found() {
+    assert!(Host::find(Settings::new(owner())).unwrap().is_none());
+    assert_eq!(run("nft", &["list", "ruleset"]), "");
 }
