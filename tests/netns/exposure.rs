@@ -262,9 +262,13 @@ fn guest_with_a_foreign_address_is_dropped_and_counted() {
         guest.gateway_ipv4(),
     ))
     .unwrap();
-    let link_local = "fe80::7".parse().unwrap();
-    for mac in [guest.mac(), other.mac()] {
-        let asks = frame::neighbour_solicitation(mac, link_local, guest.gateway_ipv6());
+    let (nobody, link_local) = (std::net::Ipv6Addr::UNSPECIFIED, "fe80::7".parse().unwrap());
+    for (mac, from) in [
+        (guest.mac(), nobody),
+        (guest.mac(), link_local),
+        (other.mac(), link_local),
+    ] {
+        let asks = frame::neighbour_solicitation(mac, from, guest.gateway_ipv6());
         vm.send_frame(&asks).unwrap();
     }
     assert_eq!(
@@ -278,6 +282,7 @@ fn guest_with_a_foreign_address_is_dropped_and_counted() {
         Some(()),
         "ARP"
     );
+    assert_eq!(drops_of(&world, "spoof"), 5, "honest discovery passes");
 }
 
 /// Packets that the rules with this comment have dropped.
