@@ -16,6 +16,7 @@
 mod conntrack;
 mod exposure;
 mod host;
+mod isolation;
 mod nft;
 mod route;
 #[expect(unused_imports, reason = "its own tests run in tests/support.rs")]
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         conntrack::trials(),
         exposure::trials(),
         host::trials(),
+        isolation::trials(),
         nft::trials(),
         route::trials(),
         sys::trials(),
