@@ -78,7 +78,9 @@ impl Host {
         };
         let guest = self.known.guest_of_name(name).cloned().ok_or_else(absent)?;
         self.withdraw_all(&guest)?;
-        if let Some(link) = self.rtnl.link(guest.tap)? {
+        if let Some(link) = self.rtnl.link(guest.tap)?
+            && self.slot_of(&link).is_some()
+        {
             self.delete_link(link.index())?;
         }
         self.cut_guest(&guest)?;
@@ -207,14 +209,11 @@ impl Host {
                 Some(link) if link.alias() == Some(attachment.name()) => {
                     return Ok((link.index(), None));
                 }
-                Some(link) if link.kind().is_some_and(|kind| kind != "tun") => {
-                    let kind = link.kind().unwrap_or_default();
+                Some(link) if link.kind() != Some("tun") => {
+                    let kind = link.kind().unwrap_or("physical");
+                    let holder = format_args!("a link of kind {kind}").to_string();
                     let wanted = format_args!("TAP {}", attachment.tap).to_string();
-                    return Err(Conflict::new(
-                        wanted,
-                        format_args!("a link of kind {kind}").to_string(),
-                    )
-                    .into());
+                    return Err(Conflict::new(wanted, holder).into());
                 }
                 Some(left_over) if last => self.delete_link(left_over.index())?,
                 Some(_) => thread::sleep(TAP_PAUSE),

@@ -279,7 +279,7 @@ impl Host {
 
     /// The number of one of the owner's TAPs.
     fn slot_of(&self, link: &Link) -> Option<u32> {
-        let is_tap = link.kind().is_none_or(|kind| kind == "tun");
+        let is_tap = link.kind() == Some("tun");
         let name = link.name().parse().ok().filter(|_| is_tap)?;
         self.owner.slot(&name)
     }

@@ -13,6 +13,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         guest_whose_table_was_flushed_keeps_tap_addresses_and_mac,
         guests_of_overlapping_networks_never_share_addresses,
         nothing_is_made_where_nothing_is_found,
+        link_of_another_kind_under_our_name_stays_untouched,
+        full_map_says_so_and_changes_nothing,
         handles_that_attach_the_same_guests_at_once_agree,
     ]
 }
@@ -133,4 +135,37 @@ fn guests_of_overlapping_networks_never_share_addresses() {
 fn nothing_is_made_where_nothing_is_found() {
     assert!(Host::find(Settings::new(owner())).unwrap().is_none());
     assert_eq!(run("nft", &["list", "ruleset"]), "");
+}
+
+fn link_of_another_kind_under_our_name_stays_untouched() {
+    run("ip", &["link", "add", "riklet-0", "type", "bridge"]);
+    let mut host = Host::open(owner()).unwrap();
+    let error = host
+        .attach(&Guest::new("hello-world").unwrap())
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "TAP riklet-0 clashes with a link of kind bridge"
+    );
+    assert_eq!(host.guests().unwrap(), []);
+    host.remove().unwrap();
+    assert!(run("ip", &["-d", "link", "show", "riklet-0"]).contains("bridge"));
+}
+
+fn full_map_says_so_and_changes_nothing() {
+    let mut host = Host::with(Settings::new(owner()).exposures(2)).unwrap();
+    let guest = host.attach(&Guest::new("hello-world").unwrap()).unwrap();
+    let exposure = |port: u16| {
+        format!("tcp/{port}->{}:80", guest.ipv4())
+            .parse::<Exposure>()
+            .unwrap()
+    };
+    host.expose(&exposure(1)).unwrap();
+    host.expose(&exposure(2)).unwrap();
+    let error = host.expose(&exposure(3)).unwrap_err();
+    assert_eq!(error.to_string(), "the exposures are used up (room for 2)");
+    assert_eq!(host.exposures().unwrap().len(), 2);
+    host.withdraw(&exposure(1), Flows::Cut).unwrap();
+    host.expose(&exposure(3)).unwrap();
+    host.remove().unwrap();
 }
