@@ -153,9 +153,8 @@ impl Host {
             };
             let dev = link.as_ref().map_or("none", |link| link.name());
             if dev != guest.tap.as_str() {
-                let holder =
-                    format_args!("the route {} dev {dev}", route.destination()).to_string();
-                let wanted = format_args!("guest network {}", prefix.trunc()).to_string();
+                let holder = format!("the route {} dev {dev}", route.destination());
+                let wanted = format!("guest network {}", prefix.trunc());
                 return Err(Conflict::new(wanted, holder).into());
             }
         }
@@ -211,8 +210,8 @@ impl Host {
                 }
                 Some(link) if link.kind() != Some("tun") => {
                     let kind = link.kind().unwrap_or("physical");
-                    let holder = format_args!("a link of kind {kind}").to_string();
-                    let wanted = format_args!("TAP {}", attachment.tap).to_string();
+                    let holder = format!("a link of kind {kind}");
+                    let wanted = format!("TAP {}", attachment.tap);
                     return Err(Conflict::new(wanted, holder).into());
                 }
                 Some(left_over) if last => self.delete_link(left_over.index())?,
@@ -325,8 +324,8 @@ fn networks_of(guest: &Attachment) -> [(IpAddr, IpNet); 2] {
 fn check_mac(guest: &Guest, attached: &Attachment) -> Result<(), Error> {
     match guest.wanted_mac() {
         Some(wanted) if wanted != attached.mac => {
-            let wanted = format_args!("guest {} with MAC {wanted}", guest.name()).to_string();
-            let holder = format_args!("the attached guest with MAC {}", attached.mac).to_string();
+            let wanted = format!("guest {} with MAC {wanted}", guest.name());
+            let holder = format!("the attached guest with MAC {}", attached.mac);
             Err(Conflict::new(wanted, holder).into())
         }
         _ => Ok(()),

@@ -294,13 +294,12 @@ impl Host {
         let (table, arp) = (ours(&self.layout.table), ours(&self.layout.arp));
         for found in [table, arp].into_iter().flatten() {
             if !self.layout.is_in(found) {
-                let wanted = format_args!("the tables of owner {}", self.owner).to_string();
-                let holder = format_args!(
+                let wanted = format!("the tables of owner {}", self.owner);
+                let holder = format!(
                     "table {} {} of another layout",
                     found.family(),
                     found.name()
-                )
-                .to_string();
+                );
                 return Err(Conflict::new(wanted, holder).into());
             }
         }
