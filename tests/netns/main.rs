@@ -14,6 +14,7 @@
 )]
 
 mod conntrack;
+mod expose;
 mod exposure;
 mod host;
 mod isolation;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
     }
     let trials = [
         conntrack::trials(),
+        expose::trials(),
         exposure::trials(),
         host::trials(),
         isolation::trials(),
