@@ -5,7 +5,7 @@ use std::{ptr, slice};
 
 use super::known::Known;
 use super::{Flows, Host};
-use crate::conntrack::{self, FlowFilter, TupleFilter};
+use crate::conntrack::{self, Flow, FlowFilter, TupleFilter};
 use crate::error::{Conflict, Error};
 use crate::exposure::{Exposure, Protocol, exposure_element, exposure_key, read_exposure};
 use crate::nft::{Comment, Element};
@@ -37,12 +37,7 @@ impl Host {
         self.check_guests(exposures)?;
         self.check_ports(exposures)?;
         self.add_elements(exposures)?;
-        for exposure in exposures {
-            if exposure.protocol() == Protocol::Udp {
-                self.end_older_flows(exposure)?;
-            }
-        }
-        Ok(())
+        self.end_older_flows(exposures)
     }
 
     /// Closes a port of the host.
@@ -178,38 +173,48 @@ impl Host {
         Err(Conflict::new(exposure, format_args!("{holder} of guest {name}")).into())
     }
 
-    /// Ends UDP flows to this port of the host that do not reach the guest.
-    /// Flows to other hosts' ports of that number pass through and are left
-    /// alone.
-    fn end_older_flows(&mut self, exposure: &Exposure) -> Result<(), Error> {
-        let protocol = exposure.protocol().number();
-        let mut original = TupleFilter::new()
-            .protocol(protocol)
-            .destination_port(exposure.host_port());
-        if let Some(address) = exposure.host_address() {
-            original = original.destination(address);
-        }
-        let family = FlowFilter::family_of(exposure.guest().ip());
-        let mut flows = conntrack::flows(self.nft.connection_mut(), &family.original(original))?;
-        flows.retain(|flow| flow.reply().source() != exposure.guest().ip());
-        if flows.is_empty() {
-            return Ok(());
-        }
-        let local: HashSet<_> = self
-            .rtnl
-            .addresses(None)?
-            .iter()
-            .map(|address| address.net().addr())
-            .collect();
-        for flow in flows
-            .iter()
-            .filter(|flow| local.contains(&flow.original().destination()))
-        {
-            conntrack::delete(
-                self.nft.connection_mut(),
-                &family.original(TupleFilter::from(flow.original())),
-            )?;
+    /// Ends UDP flows to these ports of the host that do not reach the guest
+    /// that the port leads to now. Flows to other hosts' ports of that number
+    /// pass through and are left alone.
+    fn end_older_flows(&mut self, exposures: &[Exposure]) -> Result<(), Error> {
+        for family in [FlowFilter::ipv4(), FlowFilter::ipv6()] {
+            let of_family = |exposure: &&Exposure| {
+                exposure.protocol() == Protocol::Udp
+                    && FlowFilter::family_of(exposure.guest().ip()) == family
+            };
+            let mut original = TupleFilter::new().protocol(Protocol::Udp.number());
+            let mut exposures = exposures.iter().filter(of_family);
+            match (exposures.next(), exposures.next()) {
+                (None, _) => continue,
+                (Some(only), None) => original = original.destination_port(only.host_port()),
+                (Some(_), Some(_)) => {}
+            }
+            let flows = conntrack::flows(self.nft.connection_mut(), &family.original(original))?;
+            for flow in self.astray(flows)? {
+                let this = family.original(TupleFilter::from(flow.original()));
+                conntrack::delete(self.nft.connection_mut(), &this)?;
+            }
         }
         Ok(())
+    }
+
+    /// Of these flows, those to an exposed port of the host that reach
+    /// something else than its guest.
+    fn astray(&mut self, mut flows: Vec<Flow>) -> Result<Vec<Flow>, Error> {
+        flows.retain(|flow| {
+            let to = flow.original();
+            let port = to.destination_port().unwrap_or_default();
+            let target = self.known.target_at(Protocol::Udp, to.destination(), port);
+            target.is_some_and(|target| target.ip() != flow.reply().source())
+        });
+        if !flows.is_empty() {
+            let addresses = self.rtnl.addresses(None)?;
+            let local: HashSet<_> = addresses
+                .iter()
+                .map(|address| address.net().addr())
+                .collect();
+            flows.retain(|flow| local.contains(&flow.original().destination()));
+        }
+        Ok(flows)
     }
 }

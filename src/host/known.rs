@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::Host;
 use crate::error::Error;
-use crate::exposure::{Exposure, Key, read_exposure, read_guard};
+use crate::exposure::{Exposure, Key, Protocol, read_exposure, read_guard};
 use crate::guest::{Attachment, Guest, GuestName};
 use crate::route::{Link, Neighbour};
 
@@ -63,6 +63,18 @@ impl Known {
         self.by_address.remove(&guest.ipv4.into());
         self.by_address.remove(&guest.ipv6.into());
         self.exposures.retain(|_, target| !guest.has(target.ip()));
+    }
+
+    /// Where this port of a host address leads: the exposure of the very
+    /// address decides before one of all addresses.
+    pub(super) fn target_at(
+        &self,
+        protocol: Protocol,
+        address: IpAddr,
+        port: u16,
+    ) -> Option<SocketAddr> {
+        let keys = Key::reached_at(protocol, address, port)?;
+        keys.iter().find_map(|key| self.exposures.get(key).copied())
     }
 
     /// Remembers `exposure` unless its port is known to lead elsewhere, and
