@@ -202,7 +202,7 @@ impl Nft {
                 &what,
                 header::kind(NFT_MSG_GETSETELEM),
                 |out| put_set(set, out),
-                |message| decode_elements(message).map(Some),
+                |message| Ok(Some(decode_elements(message)?)),
             )?;
             let elements: Vec<Element> = lists.into_iter().flatten().collect();
             if fixed || are_distinct(&elements) {
@@ -241,7 +241,7 @@ impl Nft {
                     out.nest(NFTA_LIST_ELEM, |out| wanted.encode_key(out));
                 });
             },
-            decode_elements,
+            |message| Ok(decode_elements(message)?),
         );
         match answer {
             Ok(list) => Ok(list.and_then(|list| list.into_iter().next())),
@@ -269,7 +269,7 @@ fn put_set(set: &Set, out: &mut Writer<'_>) {
     out.put(NFTA_SET_ELEM_LIST_SET, set.name().as_str());
 }
 
-fn decode_elements(message: &Message<'_>) -> Result<Vec<Element>, Error> {
+pub(crate) fn decode_elements(message: &Message<'_>) -> Result<Vec<Element>, DecodeError> {
     let (_, attrs) = header::split(message)?;
     let mut elements = Vec::new();
     for element in attrs

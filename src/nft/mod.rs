@@ -15,7 +15,7 @@ mod element;
 pub mod expr;
 mod family;
 mod field;
-mod handle;
+pub(crate) mod handle;
 mod header;
 mod name;
 mod register;

@@ -195,7 +195,7 @@ impl Route {
 
     /// A route to be added must be all there; to delete one, what is known of
     /// it is enough.
-    pub(super) fn check_whole(&self) -> Result<(), Invalid> {
+    pub(crate) fn check_whole(&self) -> Result<(), Invalid> {
         if self.partial {
             let why = "has parts that are not known here";
             return Err(Invalid::new("route", self, why));
@@ -227,7 +227,7 @@ impl Route {
         }
     }
 
-    pub(super) fn encode(&self, out: &mut Writer<'_>) {
+    pub(crate) fn encode(&self, out: &mut Writer<'_>) {
         let mut message = RouteMessage::default();
         let address = self.destination.addr();
         message.header.address_family = family_of(address);
@@ -258,7 +258,7 @@ impl Route {
     }
 
     /// Reads a route; `None` for one that is not IPv4 or IPv6.
-    pub(super) fn decode(message: &Message<'_>) -> Result<Option<Self>, DecodeError> {
+    pub(crate) fn decode(message: &Message<'_>) -> Result<Option<Self>, DecodeError> {
         let malformed = DecodeError::Malformed { what: "route" };
         let header = RouteHeader::parse(message.body()).map_err(|_| malformed)?;
         let Some(any) = any_address(header.address_family) else {
