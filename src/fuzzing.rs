@@ -4,9 +4,11 @@ use std::fmt::Debug;
 
 use crate::conntrack::Flow;
 use crate::exposure;
-use crate::nft::{Chain, Comment, Element, Rule, Set, Table, handle};
+use crate::nft::{Chain, Comment, Element, Elements, Family, Name, Rule, Set, Table};
 use crate::route::{Address, Link, Neighbour, Route, RoutingRule, describe};
-use crate::wire::uapi::nf_tables::{NFTA_LIST_ELEM, NFTA_SET_ELEM_LIST_ELEMENTS};
+use crate::wire::uapi::nf_tables::{
+    NFTA_LIST_ELEM, NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_SET_ELEM_LIST_SET, NFTA_SET_ELEM_LIST_TABLE,
+};
 use crate::wire::{DecodeError, Message, Writer};
 use crate::{Exposure, GuestName, IfName, Mac};
 
@@ -44,8 +46,8 @@ codecs! {
     Table: |message| Self::decode(message).map(Some), |self, out| self.encode(out), true;
     Chain: |message| Self::decode(message).map(Some), |self, out| self.encode(out), true;
     Set: |message| Self::decode(message).map(Some), |self, out| self.encode(0, out), true;
-    Rule: |message| Self::decode(message).map(Some), |self, out| self.encode(0, out), true;
-    Elements: |message| handle::decode_elements(message).map(|list| Some(Self(list))), |self, out| self.write(out), true;
+    Rule: |message| Self::decode(message).map(Some), |self, out| self.encode(0, true, out), true;
+    Elements: |message| Self::decode(message).map(Some), |self, out| write(self, out), true;
     Address: |message| Self::decode(message).map(Some), |self, out| self.encode(out),
         self.check().is_ok() && !self.is_tentative() && !self.dad_failed();
     Route: |message| Self::decode(message), |self, out| self.encode(out), self.check_whole().is_ok();
@@ -53,20 +55,25 @@ codecs! {
     RoutingRule: |message| Self::decode(message), |self, out| self.encode(out), self.check().is_ok();
 }
 
-/// The elements of one message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::exhaustive_structs, reason = "a list and nothing else")]
-pub struct Elements(pub Vec<Element>);
-
-impl Elements {
-    fn write(&self, out: &mut Writer<'_>) {
-        out.fixed(&[0; 4]);
-        out.nest(NFTA_SET_ELEM_LIST_ELEMENTS, |out| {
-            for element in &self.0 {
-                out.nest(NFTA_LIST_ELEM, |out| element.encode(out));
-            }
-        });
+/// The message that holds `elements`.
+pub fn elements(elements: Vec<Element>) -> Elements {
+    Elements {
+        family: Family::INET,
+        table: Name::constant("fuzz"),
+        set: Name::constant("any"),
+        elements,
     }
+}
+
+fn write(list: &Elements, out: &mut Writer<'_>) {
+    out.fixed(&[list.family.as_raw(), 0, 0, 0]);
+    out.put(NFTA_SET_ELEM_LIST_TABLE, list.table.as_str());
+    out.put(NFTA_SET_ELEM_LIST_SET, list.set.as_str());
+    out.nest(NFTA_SET_ELEM_LIST_ELEMENTS, |out| {
+        for element in &list.elements {
+            out.nest(NFTA_LIST_ELEM, |out| element.encode(out));
+        }
+    });
 }
 
 /// Reads a link.

@@ -1,4 +1,31 @@
 //! Wires microVMs to the host network by speaking to the kernel itself.
+//!
+//! TAP devices by `TUNSETIFF`, links, addresses and routes by
+//! `NETLINK_ROUTE`, NAT and filtering by nf_tables over `NETLINK_NETFILTER`.
+//! No program is run and no C library is linked.
+//!
+//! A [`Host`] is an [`Owner`]'s handle on one network namespace. It attaches
+//! [`Guest`]s, each routed over a TAP of its own, and exposes their ports: an
+//! [`Exposure`] says that a port of the host leads to a port of a guest.
+//!
+//! ```no_run
+//! use std::net::SocketAddr;
+//! use tapwire::{Exposure, Guest, Host, Owner, Protocol};
+//!
+//! let mut host = Host::open(Owner::new("riklet")?)?;
+//! let guest = host.attach(&Guest::new("hello-world")?)?;
+//! let web = SocketAddr::new(guest.ipv4().into(), 80);
+//! host.expose(&Exposure::new(Protocol::Tcp, 8080, web)?)?;
+//! # Ok::<(), tapwire::Error>(())
+//! ```
+//!
+//! The rooms below it are public too: [`nft`], [`route`] and [`conntrack`]
+//! speak to the kernel's subsystems in typed values; [`conn`], [`sys`] and
+//! [`wire`] are what they are made of.
+//!
+//! Blocking; every handle lends its descriptor, and [`conn::Exchange`] is the
+//! reply logic without I/O, for any event loop. Every change is logged at
+//! debug level through the `log` facade, in the words of `nft` and `ip`.
 
 pub mod conn;
 pub mod conntrack;
@@ -22,3 +49,8 @@ pub use guest::{Attachment, Guest, GuestName, Networks};
 pub use host::{Exposed, Flows, Host, Settings};
 pub use owner::Owner;
 pub use types::{IF_NAME_MAX, IfIndex, IfName, Mac};
+
+/// The examples of `README.md` compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -5,8 +5,8 @@
 use std::hint::black_box;
 
 use libfuzzer_sys::fuzz_target;
-use tapwire::fuzzing::{self, Codec, Elements};
-use tapwire::nft::{Batch, Chain, Object, Rule, Set, Table};
+use tapwire::fuzzing::{self, Codec};
+use tapwire::nft::{Batch, Chain, Content, Elements, Object, Rule, Set, Table};
 use tapwire::route::{Address, Neighbour, Route, RoutingRule};
 use tapwire::wire::uapi::nf_tables::{
     NFT_MSG_NEWCHAIN, NFT_MSG_NEWRULE, NFT_MSG_NEWSET, NFT_MSG_NEWSETELEM, NFT_MSG_NEWTABLE,
@@ -30,6 +30,7 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 fn nftables(message: &Message<'_>, operation: u16) {
+    drop(black_box(Content::decode(message)));
     match operation {
         NFT_MSG_NEWTABLE => print(again::<Table>(message, &TABLE_LISTED).as_ref()),
         NFT_MSG_NEWCHAIN => print(again::<Chain>(message, &CHAIN_LISTED).as_ref()),
@@ -38,7 +39,7 @@ fn nftables(message: &Message<'_>, operation: u16) {
         NFT_MSG_NEWSETELEM => {
             for element in again::<Elements>(message, &[])
                 .into_iter()
-                .flat_map(|list| list.0)
+                .flat_map(|list| list.elements)
             {
                 black_box(element.to_string());
                 black_box(fuzzing::read_exposure(&element));

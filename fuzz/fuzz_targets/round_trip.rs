@@ -6,10 +6,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
-use tapwire::fuzzing::{self, Codec, Elements};
+use tapwire::fuzzing::{self, Codec};
 use tapwire::nft::{
-    Batch, COMMENT_MAX, Comment, Counts, DataType, Element, Family, NAME_MAX, Name, Set, Table,
-    Verdict,
+    Batch, COMMENT_MAX, Comment, Counts, DataType, Element, Elements, Family, NAME_MAX, Name, Set,
+    Table, Verdict,
 };
 use tapwire::wire::{Flags, Header, Messages, push_message};
 use tapwire::{Exposure, GuestName, IfName, Mac, Owner, Protocol};
@@ -74,7 +74,7 @@ fuzz_target!(|input: Input<'_>| {
         Input::Text(text) => notations(text),
         Input::Elements(parts) => {
             let elements = parts.into_iter().filter_map(element).collect();
-            same_elements(&Elements(elements));
+            same_elements(&fuzzing::elements(elements));
         }
     }
 });
@@ -83,8 +83,8 @@ fn same_exposure(exposure: Exposure, label: &str) {
     assert_eq!(exposure.to_string().parse(), Ok(exposure));
     let element = fuzzing::exposure_element(&exposure, Comment::new(label).ok());
     assert_eq!(fuzzing::read_exposure(&element), Some(exposure));
-    let read = same_elements(&Elements(vec![element]));
-    for element in read.into_iter().flat_map(|list| list.0) {
+    let read = same_elements(&fuzzing::elements(vec![element]));
+    for element in read.into_iter().flat_map(|list| list.elements) {
         assert_eq!(fuzzing::read_exposure(&element), Some(exposure));
     }
 }
@@ -164,8 +164,8 @@ fn same_elements(elements: &Elements) -> Option<Elements> {
     let set = Set::new(&table, Name::constant("any"), &[DataType::MARK]);
     let mut batch = Batch::new();
     batch
-        .add_elements(&set, &elements.0)
-        .delete_elements(&set, &elements.0);
+        .add_elements(&set, &elements.elements)
+        .delete_elements(&set, &elements.elements);
     drop(batch.to_string());
     Some(read)
 }

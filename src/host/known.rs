@@ -12,6 +12,8 @@ use crate::guest::{Attachment, Guest, GuestName};
 /// decides: what is remembered only saves asking.
 #[derive(Debug, Default)]
 pub(super) struct Known {
+    /// The ruleset's generation before it was read.
+    generation: u32,
     guests: BTreeMap<u32, Attachment>,
     by_name: HashMap<Box<str>, u32>,
     by_address: HashMap<IpAddr, u32>,
@@ -19,6 +21,17 @@ pub(super) struct Known {
 }
 
 impl Known {
+    /// The generation that the claim of a guest should be based on.
+    pub(super) fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Notes that a batch based on the generation was committed: nobody else
+    /// has changed anything in between, and the kernel counts on, past 0.
+    pub(super) fn committed(&mut self) {
+        self.generation = self.generation.checked_add(1).unwrap_or(1);
+    }
+
     pub(super) fn guests(&self) -> impl Iterator<Item = &Attachment> {
         self.guests.values()
     }
@@ -71,6 +84,15 @@ impl Known {
 }
 
 impl Host {
+    /// Reads guests and exposures from the kernel unless nothing has changed
+    /// there.
+    pub(super) fn refresh(&mut self) -> Result<(), Error> {
+        if self.nft.generation()? == self.known.generation {
+            return Ok(());
+        }
+        self.read()
+    }
+
     /// Reads guests and exposures from the kernel.
     ///
     /// A guest is what the guards name. A TAP that bears a guest's name in
@@ -78,7 +100,10 @@ impl Host {
     /// it is remembered as well, so that attaching that guest again finds its
     /// TAP and addresses.
     pub(super) fn read(&mut self) -> Result<(), Error> {
-        let mut known = Known::default();
+        let mut known = Known {
+            generation: self.nft.generation()?,
+            ..Known::default()
+        };
         let addresses6: HashMap<_, _> = self
             .elements(|layout| &layout.guard6)?
             .iter()

@@ -14,7 +14,7 @@ use crate::wire::uapi::nf_tables::{
 };
 use crate::wire::{DecodeError, Flags, Message, Writer};
 
-use super::{Batch, Chain, Data, Element, Family, Rule, Set, SetFlags, Table, header};
+use super::{Batch, Chain, Data, Element, Elements, Family, Rule, Set, SetFlags, Table, header};
 
 /// A conversation with `nf_tables` in one network namespace.
 ///
@@ -54,6 +54,7 @@ impl Nft {
     /// generation that the batch is based on; [`Error::UnknownOutcome`] if
     /// the kernel's answer was lost: then the batch may be in force.
     pub fn commit(&mut self, batch: &mut Batch) -> Result<(), Error> {
+        log::debug!("{batch}");
         let before = batch.generation();
         let refusals = match self.connection.commit(batch.finish()?) {
             Err(Error::UnknownOutcome { source, .. }) => {
@@ -202,7 +203,7 @@ impl Nft {
                 &what,
                 header::kind(NFT_MSG_GETSETELEM),
                 |out| put_set(set, out),
-                |message| Ok(Some(decode_elements(message)?)),
+                |message| decode_elements(message).map(Some),
             )?;
             let elements: Vec<Element> = lists.into_iter().flatten().collect();
             if fixed || are_distinct(&elements) {
@@ -241,7 +242,7 @@ impl Nft {
                     out.nest(NFTA_LIST_ELEM, |out| wanted.encode_key(out));
                 });
             },
-            |message| Ok(decode_elements(message)?),
+            decode_elements,
         );
         match answer {
             Ok(list) => Ok(list.and_then(|list| list.into_iter().next())),
@@ -269,17 +270,8 @@ fn put_set(set: &Set, out: &mut Writer<'_>) {
     out.put(NFTA_SET_ELEM_LIST_SET, set.name().as_str());
 }
 
-pub(crate) fn decode_elements(message: &Message<'_>) -> Result<Vec<Element>, DecodeError> {
-    let (_, attrs) = header::split(message)?;
-    let mut elements = Vec::new();
-    for element in attrs
-        .find(NFTA_SET_ELEM_LIST_ELEMENTS)?
-        .into_iter()
-        .flatten()
-    {
-        elements.push(Element::decode(element?.nested())?);
-    }
-    Ok(elements)
+fn decode_elements(message: &Message<'_>) -> Result<Vec<Element>, Error> {
+    Ok(Elements::decode(message)?.elements)
 }
 
 fn are_distinct(elements: &[Element]) -> bool {

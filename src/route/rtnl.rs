@@ -241,6 +241,7 @@ impl Rtnl {
     ) -> Result<T, Error> {
         let mut changes = Changes::new(mem::take(&mut self.requests));
         queue(&mut changes);
+        log::debug!("{changes}");
         let connection = &mut self.connection;
         let sent = changes
             .requests()

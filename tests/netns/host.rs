@@ -1,13 +1,16 @@
 //! The verbs of a host: what they leave in the kernel.
 
 use libtest_mimic::Trial;
-use tapwire::{Exposure, Flows, Guest, Host, Owner};
+use tapwire::sys::NetNs;
+use tapwire::{Attachment, Exposure, Flows, Guest, Host, Owner};
 
 use crate::support::{feed, run, trials};
 
 pub(crate) fn trials() -> Vec<Trial> {
     trials![needs ["nft", "ip"]:
         ruleset_is_readable_and_loads_again_unchanged,
+        forwarding_stays_on_until_the_last_owner_goes,
+        handles_that_attach_the_same_guests_at_once_agree,
     ]
 }
 
@@ -29,4 +32,65 @@ fn ruleset_is_readable_and_loads_again_unchanged() {
     host.remove().unwrap();
     assert_eq!(run("nft", &["list", "ruleset"]), "");
     assert_eq!(run("ip", &["-br", "link"]).lines().count(), 1);
+}
+
+fn forwarding_stays_on_until_the_last_owner_goes() {
+    run(
+        "ip",
+        &[
+            "link", "add", "eth0", "type", "veth", "peer", "name", "eth1",
+        ],
+    );
+    run("ip", &["address", "add", "203.0.113.1/24", "dev", "eth0"]);
+    run(
+        "ip",
+        &["address", "add", "2001:db8::1/64", "dev", "eth0", "nodad"],
+    );
+    let read = |path: &str| std::fs::read_to_string(path).unwrap().trim().to_owned();
+    let forwarding = || {
+        let ipv4 = read("/proc/sys/net/ipv4/conf/eth0/forwarding");
+        (ipv4, read("/proc/sys/net/ipv6/conf/eth0/force_forwarding"))
+    };
+    let is = |value: &str| (value.to_owned(), value.to_owned());
+    assert_eq!(forwarding(), is("0"));
+    let first = Host::open(owner()).unwrap();
+    let second = Host::open(Owner::new("rik").unwrap()).unwrap();
+    first.remove().unwrap();
+    assert_eq!(forwarding(), is("1"));
+    second.remove().unwrap();
+    assert_eq!(forwarding(), is("0"));
+}
+
+/// Eight handles, each on a thread, attach the same guests in other orders.
+fn handles_that_attach_the_same_guests_at_once_agree() {
+    let here = NetNs::current().unwrap();
+    Host::open(owner()).unwrap();
+    let names = ["a", "b", "c", "d", "e", "f"];
+    let attached: Vec<Vec<Attachment>> = std::thread::scope(|scope| {
+        let attach = |first: usize| {
+            let here = &here;
+            scope.spawn(move || {
+                here.run(|| {
+                    let mut host = Host::open(owner()).unwrap();
+                    let order = names.iter().cycle().skip(first).take(names.len());
+                    let mut guests: Vec<_> = order
+                        .map(|name| host.attach(&Guest::new(name).unwrap()).unwrap())
+                        .collect();
+                    guests.sort_by_key(|guest| guest.name().to_owned());
+                    guests
+                })
+                .unwrap()
+            })
+        };
+        let threads: Vec<_> = (0..8).map(attach).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
+    });
+    let first = &attached[0];
+    assert!(attached.iter().all(|guests| guests == first));
+    let mut host = Host::open(owner()).unwrap();
+    assert_eq!(host.guests().unwrap().len(), names.len());
+    host.remove().unwrap();
 }

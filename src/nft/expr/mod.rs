@@ -291,15 +291,16 @@ impl Expr {
             kind: NFTA_EXPR_NAME.kind(),
         })?;
         let unknown = || {
-            Self::Unknown(Unknown {
+            let data = data.clone().map(rewritten).transpose()?;
+            Ok(Self::Unknown(Unknown {
                 name: name.as_ref().into(),
-                data: data.as_ref().map(|data| data.as_bytes().into()),
-            })
+                data,
+            }))
         };
         let known = Self::known(&name, data.clone().unwrap_or(Attrs::new(&[])));
         match known {
             Ok(Some(known)) => Ok(known),
-            Ok(None) | Err(DecodeError::Missing { .. }) => Ok(unknown()),
+            Ok(None) | Err(DecodeError::Missing { .. }) => unknown(),
             Err(error) => Err(error),
         }
     }
@@ -373,4 +374,42 @@ impl Carried<Nest> for Vec<Expr> {
     }
 }
 
+/// The bytes of `attrs` as they are written, all of them padded.
+fn rewritten(attrs: Attrs<'_>) -> Result<Box<[u8]>, DecodeError> {
+    let mut bytes = Vec::with_capacity(attrs.as_bytes().len());
+    let mut out = Writer::new(&mut bytes);
+    for attribute in attrs {
+        let attribute = attribute?;
+        out.put_raw(attribute.kind_and_flags(), attribute.payload());
+    }
+    Ok(bytes.into())
+}
+
 const NOTRACK: &str = "notrack";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Bytes;
+
+    fn rewritten(expression: &Expr) -> Expr {
+        let mut bytes = Vec::new();
+        let mut out = Writer::new(&mut bytes);
+        expression.encode(&mut out);
+        out.finish().unwrap();
+        Expr::decode(Attrs::new(&bytes)).unwrap()
+    }
+
+    #[test]
+    fn unknown_expression_without_its_last_padding_reads_equal_when_written() {
+        let mut bytes = Vec::new();
+        let mut out = Writer::new(&mut bytes);
+        out.put(NFTA_EXPR_NAME, "exthdr");
+        let data = Attr::<Bytes>::new(NFTA_EXPR_DATA.kind());
+        out.put(data, &[8, 0, 1, 0, 0, 0, 0, 1, 6, 0, 2, 0, 7, 7]);
+        out.finish().unwrap();
+        let read = Expr::decode(Attrs::new(&bytes)).unwrap();
+        assert!(matches!(read, Expr::Unknown(_)));
+        assert_eq!(rewritten(&read), read);
+    }
+}
