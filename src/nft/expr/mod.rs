@@ -277,6 +277,23 @@ impl Expr {
     /// [`DecodeError`] if they are malformed. An expression that is not known
     /// here, also in a form that is not known, is none.
     pub(crate) fn decode(attrs: Attrs<'_>) -> Result<Self, DecodeError> {
+        Self::read(attrs, Self::known)
+    }
+
+    /// Reads an expression that another runs. The kernel takes none there
+    /// that runs others itself; such a one is not known here, so that no
+    /// bytes nest without end.
+    fn decode_inner(attrs: Attrs<'_>) -> Result<Self, DecodeError> {
+        Self::read(attrs, |name, data| match name {
+            Dynset::NAME => Ok(None),
+            _ => Self::known(name, data),
+        })
+    }
+
+    fn read(
+        attrs: Attrs<'_>,
+        known: impl FnOnce(&str, Attrs<'_>) -> Result<Option<Self>, DecodeError>,
+    ) -> Result<Self, DecodeError> {
         let mut name = None;
         let mut data = None;
         for attribute in attrs {
@@ -297,7 +314,7 @@ impl Expr {
                 data,
             }))
         };
-        let known = Self::known(&name, data.clone().unwrap_or(Attrs::new(&[])));
+        let known = known(&name, data.clone().unwrap_or(Attrs::new(&[])));
         match known {
             Ok(Some(known)) => Ok(known),
             Ok(None) | Err(DecodeError::Missing { .. }) => unknown(),
@@ -348,7 +365,7 @@ impl Carried<Nest> for Expr {
     }
 
     fn get(_: Attr<Nest>, from: &Attribute<'_>) -> Result<Self, DecodeError> {
-        Self::decode(from.nested())
+        Self::decode_inner(from.nested())
     }
 }
 
@@ -369,7 +386,7 @@ impl Carried<Nest> for Vec<Expr> {
 
     fn get(_: Attr<Nest>, from: &Attribute<'_>) -> Result<Self, DecodeError> {
         from.nested()
-            .map(|attribute| Expr::decode(attribute?.nested()))
+            .map(|attribute| Expr::decode_inner(attribute?.nested()))
             .collect()
     }
 }
@@ -391,6 +408,7 @@ const NOTRACK: &str = "notrack";
 mod tests {
     use super::*;
     use crate::wire::Bytes;
+    use crate::wire::uapi::nf_tables_expr::NFTA_DYNSET_EXPR;
 
     fn rewritten(expression: &Expr) -> Expr {
         let mut bytes = Vec::new();
@@ -398,6 +416,25 @@ mod tests {
         expression.encode(&mut out);
         out.finish().unwrap();
         Expr::decode(Attrs::new(&bytes)).unwrap()
+    }
+
+    #[test]
+    fn expressions_nested_as_deep_as_bytes_go_do_not_exhaust_the_stack() {
+        let mut bytes = Vec::new();
+        loop {
+            let mut next = Vec::new();
+            let mut out = Writer::new(&mut next);
+            out.put(NFTA_EXPR_NAME, "dynset");
+            out.nest(NFTA_EXPR_DATA, |out| {
+                out.nest(NFTA_DYNSET_EXPR, |out| out.fixed(&bytes));
+            });
+            if out.finish().is_err() {
+                break;
+            }
+            bytes = next;
+        }
+        assert!(bytes.len() > 60_000);
+        assert!(Expr::decode(Attrs::new(&bytes)).is_ok());
     }
 
     #[test]
