@@ -10,8 +10,8 @@ use tapwire::nft::{Batch, Chain, Content, Elements, Object, Rule, Set, Table};
 use tapwire::route::{Address, Neighbour, Route, RoutingRule};
 use tapwire::wire::uapi::nf_tables::{
     NFT_MSG_NEWCHAIN, NFT_MSG_NEWRULE, NFT_MSG_NEWSET, NFT_MSG_NEWSETELEM, NFT_MSG_NEWTABLE,
-    NFTA_CHAIN_HANDLE, NFTA_CHAIN_USE, NFTA_SET_HANDLE, NFTA_TABLE_HANDLE, NFTA_TABLE_OWNER,
-    NFTA_TABLE_USE,
+    NFTA_CHAIN_HANDLE, NFTA_CHAIN_USE, NFTA_RULE_POSITION, NFTA_SET_HANDLE, NFTA_TABLE_HANDLE,
+    NFTA_TABLE_OWNER, NFTA_TABLE_USE,
 };
 use tapwire::wire::uapi::nfnetlink::NFNL_SUBSYS_NFTABLES;
 use tapwire::wire::uapi::rtnetlink::{
@@ -35,7 +35,7 @@ fn nftables(message: &Message<'_>, operation: u16) {
         NFT_MSG_NEWTABLE => print(again::<Table>(message, &TABLE_LISTED).as_ref()),
         NFT_MSG_NEWCHAIN => print(again::<Chain>(message, &CHAIN_LISTED).as_ref()),
         NFT_MSG_NEWSET => print(again::<Set>(message, &SET_LISTED).as_ref()),
-        NFT_MSG_NEWRULE => print(again::<Rule>(message, &[]).as_ref()),
+        NFT_MSG_NEWRULE => print(again::<Rule>(message, &RULE_LISTED).as_ref()),
         NFT_MSG_NEWSETELEM => {
             for element in again::<Elements>(message, &[])
                 .into_iter()
@@ -131,6 +131,7 @@ const TABLE_LISTED: [u16; 3] = [
     NFTA_TABLE_OWNER.kind(),
 ];
 const CHAIN_LISTED: [u16; 2] = [NFTA_CHAIN_HANDLE.kind(), NFTA_CHAIN_USE.kind()];
+const RULE_LISTED: [u16; 1] = [NFTA_RULE_POSITION.kind()];
 const SET_LISTED: [u16; 1] = [NFTA_SET_HANDLE.kind()];
 
 /// Of `linux/netfilter/nfnetlink.h`.
