@@ -16,7 +16,7 @@ use crate::wire::uapi::nf_tables_obj::{
 use crate::wire::{Attrs, DecodeError, Fields, Message, Writer};
 
 use super::carried::open;
-use super::expr::{Connlimit, Counter, Limit, Quota, Synproxy};
+use super::expr::{Connlimit, Counter, Limit, Quota, Synproxy, rewritten};
 use super::header;
 use super::userdata::{self, Entries};
 use super::{Comment, Family, Name, Table};
@@ -236,13 +236,13 @@ macro_rules! states {
             /// An object of a known kind that lacks what it must have, or of
             /// an unknown one, stays as it is.
             fn decode(kind: ObjectType, data: Attrs<'_>) -> Result<Self, DecodeError> {
-                let bytes = data.as_bytes();
+                let unknown = |data| Ok(Self::Unknown(kind, rewritten(data)?));
                 let known = match kind {
-                    $(ObjectType::$kind => $type::decode(data)$(.map($type::$canonical))?.map(Self::$variant),)*
-                    _ => return Ok(Self::Unknown(kind, bytes.into())),
+                    $(ObjectType::$kind => $type::decode(data.clone())$(.map($type::$canonical))?.map(Self::$variant),)*
+                    _ => return unknown(data),
                 };
                 match known {
-                    Err(DecodeError::Missing { .. }) => Ok(Self::Unknown(kind, bytes.into())),
+                    Err(DecodeError::Missing { .. }) => unknown(data),
                     known => known,
                 }
             }

@@ -14,8 +14,10 @@
 )]
 
 mod conntrack;
+mod expose;
 mod exposure;
 mod host;
+mod isolation;
 mod nft;
 mod route;
 #[expect(unused_imports, reason = "its own tests run in tests/support.rs")]
@@ -37,8 +39,10 @@ fn main() -> ExitCode {
     }
     let trials = [
         conntrack::trials(),
+        expose::trials(),
         exposure::trials(),
         host::trials(),
+        isolation::trials(),
         nft::trials(),
         route::trials(),
         sys::trials(),

@@ -184,7 +184,6 @@ impl Layout {
                 .matching(self.outgoing())
                 .jump(to_guest.name().clone()),
         );
-        batch.add(&Rule::new(forward).matching(self.incoming()).accept());
         for (family, uplinks) in [(Family::IP, &self.uplinks4), (Family::IP6, &self.uplinks6)] {
             batch.add(
                 &Rule::new(forward)
@@ -194,11 +193,6 @@ impl Layout {
             );
         }
         batch.add(&Rule::new(to_guest).matching(known()).accept());
-        batch.add(
-            &Rule::new(to_guest)
-                .matching(ct::state().any_of(ct::State::INVALID))
-                .drop(),
-        );
         batch.add(&Rule::new(to_guest).matching(translated()).accept());
         batch.add(
             &Rule::new(to_guest)
