@@ -5,11 +5,7 @@
 //! Linux 6.18 answered them with extended acknowledgements. `path` is the
 //! attribute that `offset` points at, from the outside in, `KIND#INDEX` where
 //! it is one of several.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on has failed"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use serde::Deserialize;
 use tapwire::conn::{Exchange, Progress};
@@ -123,7 +119,7 @@ fn offsets_lead_to_the_attributes() {
                 match step {
                     Step::Kind(wanted) => assert_eq!(kind, *wanted, "{}", case.name),
                     Step::Nth(wanted) => {
-                        assert_eq!(format!("{kind}#{index}"), *wanted, "{}", case.name)
+                        assert_eq!(format!("{kind}#{index}"), *wanted, "{}", case.name);
                     }
                 }
                 (attrs, inside) = (nested, rest);
