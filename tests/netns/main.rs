@@ -13,11 +13,14 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod agent;
 mod conntrack;
+mod crash;
 mod exposure;
 mod host;
 mod nft;
 mod route;
+mod snapshot;
 #[expect(unused_imports, reason = "its own tests run in tests/support.rs")]
 #[path = "../../examples/support/mod.rs"]
 mod stand_ins;
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
     }
     let trials = [
         conntrack::trials(),
+        crash::trials(),
         exposure::trials(),
         host::trials(),
         nft::trials(),
