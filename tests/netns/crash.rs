@@ -6,6 +6,7 @@
 //! turn. Calls that only look are passed over: to be killed at one of them
 //! leaves what it leaves to be killed at the next that changes something.
 
+use std::collections::HashMap;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
@@ -92,7 +93,7 @@ impl Scene<'_> {
             let moments = moments_of(self.killed);
             (empty, Snapshot::take(), moments)
         });
-        assert!(moments.len() > 5, "the log of strace was not understood");
+        assert!(moments.len() > 3, "the log of strace was not understood");
         let moments = Mutex::new(moments.into_iter());
         let next = || moments.lock().unwrap().next();
         thread::scope(|scope| {
@@ -108,7 +109,7 @@ impl Scene<'_> {
 
     fn play_with_kill(&self, moment: &Moment, empty: &Snapshot, right: &Snapshot) {
         self.set_up();
-        run_killed(self.killed, moment.number);
+        run_killed(self.killed, moment);
         let output = riklet(self.repeated);
         let words = String::from_utf8_lossy(&output.stderr);
         // What is wholly down already cannot be taken down by name.
@@ -129,9 +130,10 @@ impl Scene<'_> {
 
 /// A system call that may change something.
 struct Moment {
-    /// Its number among the calls that are traced.
+    name: String,
+    /// Its number among those of its name: so `strace` counts.
     number: usize,
-    /// As `strace` writes it.
+    /// With its arguments, as `strace` writes it.
     call: String,
 }
 
@@ -149,25 +151,35 @@ fn moments_of(arguments: &[&str]) -> Vec<Moment> {
         "TUNGET",
         "SIOCGIF",
         "write(1,",
-        "+++",
     ];
-    (1..)
-        .zip(log.lines())
-        .filter(|(_, line)| !looks.iter().any(|word| line.contains(word)))
-        .map(|(number, line)| Moment {
-            number,
-            call: line.chars().take(160).collect(),
-        })
-        .collect()
+    let mut counts = HashMap::new();
+    let mut moments = Vec::new();
+    for line in log.lines() {
+        let (_process, call) = line.split_once(' ').unwrap();
+        let Some((name, _)) = call.trim_start().split_once('(') else {
+            continue; // how the process ended
+        };
+        let number = counts.entry(name).or_insert(0);
+        *number += 1;
+        if !looks.iter().any(|word| call.contains(word)) {
+            moments.push(Moment {
+                name: name.to_owned(),
+                number: *number,
+                call: call.chars().take(160).collect(),
+            });
+        }
+    }
+    moments
 }
 
-/// Runs the agent, killed on entering its traced system call of this number.
-fn run_killed(arguments: &[&str], number: usize) {
-    let inject = format!("inject={TRACED}:signal=KILL:when={number}");
+/// Runs the agent, killed on entering a system call.
+fn run_killed(arguments: &[&str], moment: &Moment) {
+    let Moment { name, number, call } = moment;
+    let inject = format!("inject={name}:signal=KILL:when={number}");
     let output = strace(&["-o", "/dev/null", "-e", &inject], arguments);
     // strace ends as its child does.
     let words = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.signal(), Some(SIGKILL), "{number}: {words}");
+    assert_eq!(output.status.signal(), Some(SIGKILL), "{call}: {words}");
 }
 
 fn strace(options: &[&str], arguments: &[&str]) -> Output {
