@@ -11,7 +11,7 @@ use crate::exposure::{Exposure, exposure_key, read_exposure};
 use crate::guest::{Attachment, GATEWAY_MAC, Guest};
 use crate::nft::Element;
 use crate::route::{
-    Address, Ipv4Setting, Ipv6Setting, LinkChange, Neighbour, ipv6_setting, set_ipv6_setting,
+    Address, Ipv4Setting, Ipv6Setting, Link, LinkChange, Neighbour, ipv6_setting, set_ipv6_setting,
 };
 use crate::sys::TapOptions;
 use crate::types::{IfIndex, IfName};
@@ -34,6 +34,7 @@ impl Host {
     /// that was not attached before is not attached then.
     pub fn attach(&mut self, guest: &Guest) -> Result<Attachment, Error> {
         let name = guest.name().as_str();
+        self.reinstall()?;
         if self.known.guest_of_name(name).is_none() {
             self.read()?;
         }
@@ -70,7 +71,7 @@ impl Host {
         };
         let guest = self.known.guest_of_name(name).cloned().ok_or_else(absent)?;
         self.withdraw_all(&guest)?;
-        if let Some(link) = self.rtnl.link(guest.tap)? {
+        if let Some(link) = self.rtnl.link(guest.tap)?.filter(is_tap) {
             self.delete_link(link.index())?;
         }
         self.cut_guest(&guest)?;
@@ -141,9 +142,8 @@ impl Host {
     /// Makes the TAP and everything on it, or completes it.
     fn wire(&mut self, guest: &Guest, attachment: &Attachment) -> Result<(), Error> {
         let index = match self.rtnl.link(attachment.tap)? {
-            Some(link) if link.alias() == Some(attachment.name()) => link.index(),
-            Some(link) if link.kind().is_some_and(|kind| kind != "tun") => {
-                let kind = link.kind().unwrap_or_default();
+            Some(link) if !is_tap(&link) => {
+                let kind = link.kind().unwrap_or("hardware");
                 let wanted = format_args!("TAP {}", attachment.tap).to_string();
                 return Err(Conflict::new(
                     wanted,
@@ -151,6 +151,7 @@ impl Host {
                 )
                 .into());
             }
+            Some(link) if link.alias() == Some(attachment.name()) => link.index(),
             Some(left_over) => {
                 self.delete_link(left_over.index())?;
                 self.create_tap(guest, attachment)?
@@ -241,7 +242,7 @@ impl Host {
                 .parse()
                 .ok()
                 .and_then(|name| self.owner.slot(&name));
-            if slot.is_some() && link.kind().is_none_or(|kind| kind == "tun") {
+            if slot.is_some() && is_tap(&link) {
                 self.delete_link(link.index())?;
             }
         }
@@ -268,6 +269,11 @@ impl Host {
             self.netns.run(work)?
         }
     }
+}
+
+/// Whether a link is one that we could have made.
+pub(super) fn is_tap(link: &Link) -> bool {
+    link.kind() == Some("tun")
 }
 
 /// The gateway's addresses with their prefixes; each address of a guest.

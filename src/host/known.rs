@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::Host;
+use super::attach::is_tap;
 use crate::error::Error;
 use crate::exposure::{Exposure, Key, read_exposure, read_guard};
 use crate::guest::{Attachment, Guest, GuestName};
@@ -71,13 +72,17 @@ impl Known {
 }
 
 impl Host {
-    /// Reads guests and exposures from the kernel.
+    /// Reads guests and exposures from the kernel, and makes the tables again
+    /// that someone took away.
     ///
     /// A guest is what the guards name. A TAP that bears a guest's name in
     /// its alias without one has lost it to someone who emptied our table;
     /// it is remembered as well, so that attaching that guest again finds its
     /// TAP and addresses.
     pub(super) fn read(&mut self) -> Result<(), Error> {
+        if self.install()? {
+            self.forward_on_uplinks()?;
+        }
         let mut known = Known::default();
         let addresses6: HashMap<_, _> = self
             .elements(|layout| &layout.guard6)?
@@ -106,7 +111,7 @@ impl Host {
                 });
             }
         }
-        for link in self.rtnl.links()? {
+        for link in self.rtnl.links()?.iter().filter(|link| is_tap(link)) {
             let slot = link
                 .name()
                 .parse()
