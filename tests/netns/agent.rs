@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tapwire::route::{Address, LinkChange, Rtnl};
 use tapwire::sys::TapOptions;
 
+use crate::world::{SOON, within};
+
 /// Where `cargo test` puts examples: beside the folder of this program.
 pub(crate) fn program() -> PathBuf {
     let program = env::current_exe().unwrap();
@@ -61,7 +63,15 @@ pub(crate) fn add_uplink() {
             }
         })
     };
-    change(&mut Rtnl::open().unwrap()).unwrap();
+    let mut rtnl = Rtnl::open().unwrap();
+    change(&mut rtnl).unwrap();
+    // The kernel finishes IPv6 addresses in its own time.
+    let own = "2001:db8::1".parse().unwrap();
+    let is_there = |rtnl: &mut Rtnl| {
+        let route = rtnl.route_to(own).unwrap();
+        route.filter(|route| route.destination().prefix_len() == 128)
+    };
+    within(SOON, |_| is_there(&mut rtnl)).expect("an address of its own");
 }
 
 /// A file that is gone when it is dropped.

@@ -26,6 +26,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         killed_change_of_ports_is_completed_by_the_next,
         killed_down_is_completed_by_the_next,
         killed_down_of_all_is_completed_by_the_next,
+        up_that_the_kernel_refuses_at_any_step_leaves_nothing,
+        down_of_all_goes_on_past_a_guest_that_cannot_be_taken_away,
     ]
 }
 
@@ -76,6 +78,60 @@ fn killed_down_of_all_is_completed_by_the_next() {
     .play();
 }
 
+/// Not a kill but a refusal, at each step of a second function's way up: it is
+/// taken back, and its addresses are free.
+fn up_that_the_kernel_refuses_at_any_step_leaves_nothing() {
+    let [first, second, third] = [("first", 8080), ("second", 8081), ("third", 8082)]
+        .map(|(name, port)| File::workload(name, &[port]));
+    let up = ["up", second.path()];
+    let (state, moments, right) = in_new_node(|| {
+        riklet_prints(&["up", first.path()]);
+        let state = Snapshot::take();
+        let moments = moments_of(&up);
+        riklet_prints(&["down", "second"]);
+        riklet_prints(&["up", third.path()]);
+        (state, moments, Snapshot::take())
+    });
+    in_each_moment(moments, |moment| {
+        riklet_prints(&["up", first.path()]);
+        let Moment { name, number, call } = moment;
+        let inject = format!("inject={name}:error=ENOMEM:when={number}");
+        let output = strace(&["-o", "/dev/null", "-e", &inject], &up);
+        assert_eq!(output.status.code(), Some(1), "{call}: {output:?}");
+        state.assert_same(&Snapshot::take(), &format!("refused: {call}"));
+        riklet_prints(&["up", third.path()]);
+        right.assert_same(&Snapshot::take(), "the next function");
+    });
+}
+
+/// The kernel refuses to delete the first guest's TAP; the others go, and with
+/// the next attempt all is gone.
+fn down_of_all_goes_on_past_a_guest_that_cannot_be_taken_away() {
+    let files = ["one", "two", "three"].map(|name| File::workload(name, &[]));
+    let mut up = vec!["up"];
+    up.extend(files.iter().map(File::path));
+    let down = ["down", "--all"];
+    let moments = in_new_node(|| {
+        riklet_prints(&up);
+        moments_of(&down)
+    });
+    let deletes = |moment: &&Moment| moment.call.contains("RTM_DELLINK");
+    let Moment { name, number, .. } = moments.iter().find(deletes).unwrap();
+    add_uplink();
+    let empty = Snapshot::take();
+    riklet_prints(&up);
+    let inject = format!("inject={name}:error=EPERM:when={number}");
+    let output = strace(&["-o", "/dev/null", "-e", &inject], &down);
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(words.starts_with("error: "), "{output:?}");
+    let list = riklet_prints(&["list"]);
+    for (name, is_up) in [("one", true), ("two", false), ("three", false)] {
+        assert_eq!(list.contains(name), is_up, "{name} in\n{list}");
+    }
+    riklet_prints(&down);
+    empty.assert_same(&Snapshot::take(), "all removed");
+}
+
 /// An agent's run that is killed, and what comes before and after it.
 struct Scene<'a> {
     before: &'a [&'a [&'a str]],
@@ -93,17 +149,8 @@ impl Scene<'_> {
             let moments = moments_of(self.killed);
             (empty, Snapshot::take(), moments)
         });
-        assert!(moments.len() > 3, "the log of strace was not understood");
-        let moments = Mutex::new(moments.into_iter());
-        let next = || moments.lock().unwrap().next();
-        thread::scope(|scope| {
-            for _ in 0..WORKERS {
-                scope.spawn(|| {
-                    while let Some(moment) = next() {
-                        in_new_node(|| self.play_with_kill(&moment, &empty, &right));
-                    }
-                });
-            }
+        in_each_moment(moments, |moment| {
+            self.play_with_kill(moment, &empty, &right);
         });
     }
 
@@ -170,6 +217,22 @@ fn moments_of(arguments: &[&str]) -> Vec<Moment> {
         }
     }
     moments
+}
+
+/// Does `work` for each moment, in a network namespace of its own.
+fn in_each_moment(moments: Vec<Moment>, work: impl Fn(&Moment) + Sync) {
+    assert!(moments.len() > 3, "the log of strace was not understood");
+    let moments = Mutex::new(moments.into_iter());
+    let next = || moments.lock().unwrap().next();
+    thread::scope(|scope| {
+        for _ in 0..WORKERS {
+            scope.spawn(|| {
+                while let Some(moment) = next() {
+                    in_new_node(|| work(&moment));
+                }
+            });
+        }
+    });
 }
 
 /// Runs the agent, killed on entering a system call.

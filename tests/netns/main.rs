@@ -14,11 +14,14 @@
 )]
 
 mod agent;
+mod bad_input;
 mod conntrack;
 mod crash;
 mod exposure;
 mod host;
 mod nft;
+mod riklet;
+mod riklet_defects;
 mod route;
 mod snapshot;
 #[expect(unused_imports, reason = "its own tests run in tests/support.rs")]
@@ -39,11 +42,14 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let trials = [
+        bad_input::trials(),
         conntrack::trials(),
         crash::trials(),
         exposure::trials(),
         host::trials(),
         nft::trials(),
+        riklet::trials(),
+        riklet_defects::trials(),
         route::trials(),
         sys::trials(),
     ]
