@@ -274,6 +274,9 @@ impl fmt::Display for Refusal {
         write!(f, "{}", io::Error::from_raw_os_error(self.errno))?;
         match &self.message {
             Some(message) => write!(f, ": {message}"),
+            None if self.errno == libc::EPERM => {
+                f.write_str(": needs CAP_NET_ADMIN in the network namespace")
+            }
             None => Ok(()),
         }
     }

@@ -1,8 +1,7 @@
 //! Functions on this machine, for a real VMM: up, list, down.
 
-use tapwire::nft::Nft;
 use tapwire::sys::has_net_admin;
-use tapwire::{Attachment, Error, Exposure, Flows, Guest, Host, Owner};
+use tapwire::{Attachment, Error, Exposure, Flows, Guest, Host, Owner, Settings};
 
 use crate::support::workload::Workload;
 use crate::topology::Topology;
@@ -50,7 +49,8 @@ pub(crate) fn list() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Takes away one function with its ports and flows.
+/// Takes away one function with its ports and flows, and with the last one
+/// everything else.
 pub(crate) fn down(name: &str) -> Result<(), Failure> {
     let absent = || Error::Absent {
         kind: "function",
@@ -61,6 +61,9 @@ pub(crate) fn down(name: &str) -> Result<(), Failure> {
         return Err(absent().into());
     }
     host.detach(name)?;
+    if host.guests()?.is_empty() {
+        host.remove()?;
+    }
     say(format_args!("{name} is down"))?;
     Ok(())
 }
@@ -81,14 +84,7 @@ pub(crate) fn down_all() -> Result<(), Failure> {
 /// Opens what is there; who only looks or takes away makes nothing.
 fn open_if_present() -> Result<Option<Host>, Failure> {
     check_rights()?;
-    let owner = Owner::new(OWNER)?;
-    let tables = Nft::open()?.tables()?;
-    let present = tables.iter().any(|table| table.name().as_str() == OWNER);
-    Ok(if present {
-        Some(Host::open(owner)?)
-    } else {
-        None
-    })
+    Ok(Host::find(Settings::new(Owner::new(OWNER)?))?)
 }
 
 fn check_rights() -> Result<(), Failure> {

@@ -36,6 +36,9 @@ pub(crate) struct Layout {
     /// TAP . guest MAC . guest address: who may send what.
     pub(crate) guard4: Set,
     pub(crate) guard6: Set,
+    /// TAP . guest MAC: who may send neighbour discovery from addresses that
+    /// the guest makes up by itself (link-local ones).
+    pub(crate) guard_mac: Set,
     pub(crate) guard_arp: Set,
     /// Guest address . the same: a guest that reaches itself through the
     /// host needs masquerade. Also what claims a guest's addresses, because
@@ -66,7 +69,6 @@ impl Layout {
         let set = |table: &Table, name, key: &[DataType]| {
             Set::new(table, Name::constant(name), key).size(guests)
         };
-        let uplinks = |name| Set::new(&table, Name::constant(name), &[tap]).size(UPLINKS);
         Ok(Self {
             tap_prefix: owner.tap_prefix(),
             dnat4: map("dnat4", &[ipv4, protocol, port], &[ipv4, port]),
@@ -75,11 +77,12 @@ impl Layout {
             dnat6_any: map("dnat6_any", &[protocol, port], &[ipv6, port]),
             guard4: set(&table, "guard4", &[tap, mac, ipv4]).counter(),
             guard6: set(&table, "guard6", &[tap, mac, ipv6]).counter(),
+            guard_mac: set(&table, "guard_mac", &[tap, mac]),
             guard_arp: set(&arp, "guard", &[tap, mac, ipv4]),
             self4: set(&table, "self4", &[ipv4, ipv4]),
             self6: set(&table, "self6", &[ipv6, ipv6]),
-            uplinks4: uplinks("uplinks4"),
-            uplinks6: uplinks("uplinks6"),
+            uplinks4: uplinks(&table, UPLINKS4),
+            uplinks6: uplinks(&table, UPLINKS6),
             table,
             arp,
         })
@@ -105,6 +108,16 @@ impl Layout {
     pub(crate) fn destroy(&self, batch: &mut Batch) {
         batch.destroy(&self.table);
         batch.destroy(&self.arp);
+    }
+
+    /// The interfaces on which another owner, to whom `table` belongs, has
+    /// switched forwarding on; `None` if it belongs to none.
+    pub(crate) fn uplinks_of_other(&self, table: &Table) -> Option<[Set; 2]> {
+        let comment = table.current_comment()?.as_str();
+        let other = table.family() == Family::INET
+            && table.name() != self.table.name()
+            && comment == format!("owner={} schema={SCHEMA}", table.name());
+        other.then(|| [uplinks(table, UPLINKS4), uplinks(table, UPLINKS6)])
     }
 
     /// Whether `table` holds this layout.
@@ -139,6 +152,7 @@ impl Layout {
     pub(crate) fn guard(&self, guest: &Attachment, batch: &mut Batch) -> Result<(), Invalid> {
         let [self4, self6] = self_elements(guest)?;
         let [guard4, guard6, arp] = guard_elements(guest)?;
+        batch.add_elements(&self.guard_mac, [mac_element(guest)?]);
         batch.add_elements(&self.self4, [self4]);
         batch.add_elements(&self.self6, [self6]);
         batch.add_elements(&self.guard4, [guard4]);
@@ -154,15 +168,17 @@ impl Layout {
         batch.destroy_elements(&self.guard4, [guard4]);
         batch.destroy_elements(&self.guard6, [guard6]);
         batch.destroy_elements(&self.guard_arp, [arp]);
+        batch.destroy_elements(&self.guard_mac, [mac_element(guest)?]);
         batch.destroy_elements(&self.self4, [self4]);
         batch.destroy_elements(&self.self6, [self6]);
         Ok(())
     }
 
-    fn other_sets(&self) -> [&Set; 6] {
+    fn other_sets(&self) -> [&Set; 7] {
         [
             &self.guard4,
             &self.guard6,
+            &self.guard_mac,
             &self.self4,
             &self.self6,
             &self.uplinks4,
@@ -173,6 +189,13 @@ impl Layout {
 
 /// So many interfaces can be uplinks.
 const UPLINKS: u32 = 4096;
+
+const UPLINKS4: Name = Name::constant("uplinks4");
+const UPLINKS6: Name = Name::constant("uplinks6");
+
+fn uplinks(table: &Table, name: Name) -> Set {
+    Set::new(table, name, &[DataType::IFNAME]).size(UPLINKS)
+}
 
 /// The element of an exposure, labelled with the guest's name.
 pub(crate) fn exposure_element(exposure: &Exposure, label: Option<Comment>) -> Element {
@@ -254,6 +277,10 @@ fn guard_elements(guest: &Attachment) -> Result<[Element; 3], Invalid> {
     let ipv4 = Element::new((guest.tap, guest.mac, guest.ipv4)).comment(name);
     let ipv6 = Element::new((guest.tap, guest.mac, guest.ipv6)).comment(name);
     Ok([ipv4.clone(), ipv6, ipv4])
+}
+
+fn mac_element(guest: &Attachment) -> Result<Element, Invalid> {
+    Ok(Element::new((guest.tap, guest.mac)).comment(Comment::new(guest.name())?))
 }
 
 fn self_elements(guest: &Attachment) -> Result<[Element; 2], Invalid> {

@@ -1,6 +1,9 @@
 //! Guests come and go.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::thread;
+use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
@@ -11,13 +14,18 @@ use crate::exposure::{Exposure, exposure_key, read_exposure};
 use crate::guest::{Attachment, GATEWAY_MAC, Guest};
 use crate::nft::Element;
 use crate::route::{
-    Address, Ipv4Setting, Ipv6Setting, Link, LinkChange, Neighbour, ipv6_setting, set_ipv6_setting,
+    Address, Ipv4Setting, Ipv6Setting, LinkChange, Neighbour, ipv6_setting, set_ipv6_setting,
 };
-use crate::sys::TapOptions;
+use crate::sys::{Tap, TapOptions};
 use crate::types::{IfIndex, IfName};
 
-/// Another handle of the owner may claim a slot first, so many times.
+/// Others may change the ruleset before a claim is committed, so many times.
 const CLAIM_ATTEMPTS: u32 = 32;
+
+/// A TAP under its name but without its guest's is waited for, so many times
+/// for so long, before it counts as left over.
+const TAP_ATTEMPTS: u32 = 200;
+const TAP_PAUSE: Duration = Duration::from_millis(5);
 
 impl Host {
     /// Attaches a guest: claims addresses for it, guards them, and makes a
@@ -34,15 +42,19 @@ impl Host {
     /// that was not attached before is not attached then.
     pub fn attach(&mut self, guest: &Guest) -> Result<Attachment, Error> {
         let name = guest.name().as_str();
-        self.reinstall()?;
         if self.known.guest_of_name(name).is_none() {
-            self.read()?;
+            self.refresh()?;
         }
         if let Some(attached) = self.known.guest_of_name(name).cloned() {
             check_mac(guest, &attached)?;
-            self.batch.clear();
-            self.layout.guard(&attached, &mut self.batch)?;
-            self.nft.commit(&mut self.batch)?;
+            match self.guard(&attached) {
+                // Someone took a table away.
+                Err(error) if error.is_not_found() => {
+                    self.read()?;
+                    self.guard(&attached)?;
+                }
+                result => result?,
+            }
             self.wire(guest, &attached)?;
             return Ok(attached);
         }
@@ -64,14 +76,16 @@ impl Host {
     /// [`Error::Absent`] if there is no such guest; [`Error::Refused`] from
     /// the kernel.
     pub fn detach(&mut self, name: &str) -> Result<(), Error> {
-        self.read()?;
+        self.refresh()?;
         let absent = || Error::Absent {
             kind: "guest",
             name: name.into(),
         };
         let guest = self.known.guest_of_name(name).cloned().ok_or_else(absent)?;
         self.withdraw_all(&guest)?;
-        if let Some(link) = self.rtnl.link(guest.tap)?.filter(is_tap) {
+        if let Some(link) = self.rtnl.link(guest.tap)?
+            && self.slot_of(&link).is_some()
+        {
             self.delete_link(link.index())?;
         }
         self.cut_guest(&guest)?;
@@ -82,25 +96,46 @@ impl Host {
         Ok(())
     }
 
+    /// Lets an attached guest speak with its own addresses.
+    fn guard(&mut self, guest: &Attachment) -> Result<(), Error> {
+        self.batch.clear();
+        self.layout.guard(guest, &mut self.batch)?;
+        self.nft.commit(&mut self.batch)
+    }
+
     /// Claims the addresses of a free slot in the kernel, where handles of
-    /// one owner meet.
+    /// one owner meet. The claim is based on the state in which no guest had
+    /// the name, so that of two handles that attach one guest at once the
+    /// second finds the first's.
     fn claim(&mut self, guest: &Guest) -> Result<Attachment, Error> {
+        let capacity = self.networks.guests();
+        let mut occupied = BTreeSet::new();
         for _ in 0..CLAIM_ATTEMPTS {
-            let guests = self.networks.guests();
-            let slot = self.known.free_slot(guests).ok_or(Error::Full {
+            let slot = self.known.free_slot(capacity, &occupied);
+            let slot = slot.ok_or(Error::Full {
                 what: "guests' networks",
-                capacity: guests,
+                capacity,
             })?;
             let claim = self.networks.attachment(&self.owner, guest, slot)?;
             self.check_unrouted(&claim)?;
             self.batch.clear();
+            self.batch.based_on(self.known.generation());
             self.layout.claim(&claim, &mut self.batch)?;
             match self.nft.commit(&mut self.batch) {
                 Ok(()) => {
+                    self.known.committed();
                     self.known.attached(claim.clone());
                     return Ok(claim);
                 }
-                Err(error) if error.is_exists() => self.read()?,
+                Err(Error::Stale { .. }) => self.read()?,
+                // By a guest of other networks, which overlap with these.
+                Err(error) if error.is_exists() => drop(occupied.insert(slot)),
+                Err(error) if error.raw_os_error() == Some(libc::ENFILE) => {
+                    return Err(Error::Full {
+                        what: "guests of the owner's table",
+                        capacity,
+                    });
+                }
                 Err(error) => return Err(error),
             }
             if let Some(attached) = self.known.guest_of_name(guest.name().as_str()) {
@@ -130,9 +165,8 @@ impl Host {
             };
             let dev = link.as_ref().map_or("none", |link| link.name());
             if dev != guest.tap.as_str() {
-                let holder =
-                    format_args!("the route {} dev {dev}", route.destination()).to_string();
-                let wanted = format_args!("guest network {}", prefix.trunc()).to_string();
+                let holder = format!("the route {} dev {dev}", route.destination());
+                let wanted = format!("guest network {}", prefix.trunc());
                 return Err(Conflict::new(wanted, holder).into());
             }
         }
@@ -140,27 +174,14 @@ impl Host {
     }
 
     /// Makes the TAP and everything on it, or completes it.
+    ///
+    /// A new TAP becomes persistent last: until then it goes with this
+    /// process, so a TAP that nobody holds is always complete and bears its
+    /// guest's name.
     fn wire(&mut self, guest: &Guest, attachment: &Attachment) -> Result<(), Error> {
-        let index = match self.rtnl.link(attachment.tap)? {
-            Some(link) if !is_tap(&link) => {
-                let kind = link.kind().unwrap_or("hardware");
-                let wanted = format_args!("TAP {}", attachment.tap).to_string();
-                return Err(Conflict::new(
-                    wanted,
-                    format_args!("a link of kind {kind}").to_string(),
-                )
-                .into());
-            }
-            Some(link) if link.alias() == Some(attachment.name()) => link.index(),
-            Some(left_over) => {
-                self.delete_link(left_over.index())?;
-                self.create_tap(guest, attachment)?
-            }
-            None => self.create_tap(guest, attachment)?,
-        };
+        let (index, created) = self.find_or_create_tap(guest, attachment)?;
         let has_ipv6 = self.prepare_ipv6(attachment.tap)?;
         self.rtnl.apply(|changes| {
-            changes.set_link(&LinkChange::new(index).alias(attachment.name()).up());
             changes.set_ipv4(index, &[(Ipv4Setting::Forwarding, 1)]);
             let [(_, ipv4), (_, ipv6)] = networks_of(attachment);
             changes.replace_address(&Address::new(index, ipv4));
@@ -177,20 +198,56 @@ impl Host {
                     attachment.mac,
                 ));
             }
-        })
+            changes.set_link(&LinkChange::new(index).alias(attachment.name()).up());
+        })?;
+        match created {
+            Some(tap) => tap.set_persistent(true),
+            None => Ok(()),
+        }
     }
 
-    fn create_tap(&mut self, guest: &Guest, attachment: &Attachment) -> Result<IfIndex, Error> {
-        let mut options = TapOptions::new(attachment.tap)
-            .mac(GATEWAY_MAC)
-            .persistent();
+    /// The guest's TAP, and its descriptor if it was made now. One that bears
+    /// no name yet is being made by another handle, which is waited for.
+    fn find_or_create_tap(
+        &mut self,
+        guest: &Guest,
+        attachment: &Attachment,
+    ) -> Result<(IfIndex, Option<Tap>), Error> {
+        let mut attempts = 0..TAP_ATTEMPTS;
+        loop {
+            let last = attempts.next().is_none();
+            match self.rtnl.link(attachment.tap)? {
+                Some(link) if link.alias() == Some(attachment.name()) => {
+                    return Ok((link.index(), None));
+                }
+                Some(link) if link.kind() != Some("tun") => {
+                    let kind = link.kind().unwrap_or("physical");
+                    let holder = format!("a link of kind {kind}");
+                    let wanted = format!("TAP {}", attachment.tap);
+                    return Err(Conflict::new(wanted, holder).into());
+                }
+                Some(left_over) if last => self.delete_link(left_over.index())?,
+                Some(_) => thread::sleep(TAP_PAUSE),
+                None => match self.create_tap(guest, attachment) {
+                    Err(error) if error.is_busy() && !last => {}
+                    created => {
+                        let tap = created?;
+                        return Ok((tap.index()?, Some(tap)));
+                    }
+                },
+            }
+        }
+    }
+
+    fn create_tap(&mut self, guest: &Guest, attachment: &Attachment) -> Result<Tap, Error> {
+        let mut options = TapOptions::new(attachment.tap).mac(GATEWAY_MAC);
         if let Some(uid) = guest.wanted_owner() {
             options = options.owner(uid);
         }
         if let Some(gid) = guest.wanted_group() {
             options = options.group(gid);
         }
-        self.inside(|| options.create()?.index())
+        self.inside(|| options.create())
     }
 
     /// Has IPv6 work on the TAP, also where the administrator has it off for
@@ -237,12 +294,7 @@ impl Host {
     /// Deletes TAPs under the owner's names that belong to no guest.
     pub(super) fn remove_stray_taps(&mut self) -> Result<(), Error> {
         for link in self.rtnl.links()? {
-            let slot = link
-                .name()
-                .parse()
-                .ok()
-                .and_then(|name| self.owner.slot(&name));
-            if slot.is_some() && is_tap(&link) {
+            if self.slot_of(&link).is_some() {
                 self.delete_link(link.index())?;
             }
         }
@@ -271,11 +323,6 @@ impl Host {
     }
 }
 
-/// Whether a link is one that we could have made.
-pub(super) fn is_tap(link: &Link) -> bool {
-    link.kind() == Some("tun")
-}
-
 /// The gateway's addresses with their prefixes; each address of a guest.
 fn networks_of(guest: &Attachment) -> [(IpAddr, IpNet); 2] {
     let ipv4 = Ipv4Net::new_assert(guest.gateway_ipv4, guest.prefix_ipv4());
@@ -289,8 +336,8 @@ fn networks_of(guest: &Attachment) -> [(IpAddr, IpNet); 2] {
 fn check_mac(guest: &Guest, attached: &Attachment) -> Result<(), Error> {
     match guest.wanted_mac() {
         Some(wanted) if wanted != attached.mac => {
-            let wanted = format_args!("guest {} with MAC {wanted}", guest.name()).to_string();
-            let holder = format_args!("the attached guest with MAC {}", attached.mac).to_string();
+            let wanted = format!("guest {} with MAC {wanted}", guest.name());
+            let holder = format!("the attached guest with MAC {}", attached.mac);
             Err(Conflict::new(wanted, holder).into())
         }
         _ => Ok(()),

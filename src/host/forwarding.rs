@@ -5,9 +5,8 @@ use std::collections::BTreeSet;
 
 use super::Host;
 use crate::error::Error;
-use crate::exposure::{Layout, read_uplink};
-use crate::nft::{Element, Family};
-use crate::owner::Owner;
+use crate::exposure::read_uplink;
+use crate::nft::Element;
 use crate::route::{Ipv4Setting, Ipv6Setting, Link, Scope, ipv6_setting, set_ipv6_setting};
 use crate::types::{IfIndex, IfName};
 
@@ -15,90 +14,74 @@ impl Host {
     /// Switches forwarding on where it is off, on each interface of others
     /// that has an address that the outside can reach. The interface is noted
     /// in the kernel first: the note is what keeps other packets from being
-    /// forwarded there, and what tells where to switch it off again. Where
-    /// another owner switched it on, it is noted as well: whichever of them
-    /// goes last switches it off.
+    /// forwarded there, and what tells where to switch it off again.
     pub(super) fn forward_on_uplinks(&mut self) -> Result<(), Error> {
-        let (reach4, reach6) = self.reachable()?;
         let [others4, others6] = self.uplinks_of_others()?;
+        let (reach4, reach6) = self.reachable()?;
         let links = self.rtnl.links()?;
         let uplinks = || links.iter().filter_map(|link| self.uplink(link));
         let off = |link: &Link| link.ipv4_setting(Ipv4Setting::Forwarding) == Some(0);
         let ipv4: Vec<(IfName, IfIndex)> = uplinks()
-            .filter(|(_, link)| reach4.contains(&link.index()))
-            .filter(|(name, link)| off(link) || others4.contains(name))
+            .filter(|(name, link)| {
+                reach4.contains(&link.index()) && (off(link) || others4.contains(name))
+            })
             .map(|(name, link)| (name, link.index()))
             .collect();
-        let ipv6: Vec<IfName> = uplinks()
+        let ipv6 = uplinks()
             .filter(|(_, link)| reach6.contains(&link.index()))
-            .map(|(name, _)| name)
-            .collect();
+            .map(|(name, _)| name);
+        let ipv6: Vec<IfName> = ipv6.collect();
         let ipv6 = self.inside(|| {
-            Ok(ipv6
-                .into_iter()
-                .filter(|name| is_off_ipv6(*name) || others6.contains(name))
-                .collect::<Vec<_>>())
+            let wanted = |name: &IfName| is_off_ipv6(*name) || others6.contains(name);
+            Ok(ipv6.into_iter().filter(wanted).collect::<Vec<_>>())
         })?;
         if ipv4.is_empty() && ipv6.is_empty() {
             return Ok(());
         }
         self.batch.clear();
-        self.batch.add_elements(
-            &self.layout.uplinks4,
-            ipv4.iter().map(|&(name, _)| Element::new(name)),
-        );
+        let noted4 = ipv4.iter().map(|&(name, _)| Element::new(name));
+        self.batch.add_elements(&self.layout.uplinks4, noted4);
         self.batch.add_elements(
             &self.layout.uplinks6,
-            ipv6.iter().map(|&name| Element::new(name)),
+            ipv6.iter().copied().map(Element::new),
         );
         self.nft.commit(&mut self.batch)?;
         self.set_ipv4_forwarding(ipv4.iter().map(|&(_, index)| index), 1)?;
         self.inside(|| ipv6.into_iter().try_for_each(forward_ipv6_from))
     }
 
-    /// Switches forwarding off where it was switched on for this owner and
-    /// no other needs it.
+    /// Switches forwarding off where it was switched on for this owner, but
+    /// for what another owner has noted as well.
     pub(super) fn stop_forwarding_on_uplinks(&mut self) -> Result<(), Error> {
-        let noted =
-            |elements: Vec<Element>| elements.iter().filter_map(read_uplink).collect::<Vec<_>>();
-        let ipv4 = noted(self.elements(|layout| &layout.uplinks4)?);
-        let ipv6 = noted(self.elements(|layout| &layout.uplinks6)?);
         let [others4, others6] = self.uplinks_of_others()?;
+        let mut ipv4 = uplink_names(&self.nft.elements(&self.layout.uplinks4)?);
+        let mut ipv6 = uplink_names(&self.nft.elements(&self.layout.uplinks6)?);
+        ipv4.retain(|name| !others4.contains(name));
+        ipv6.retain(|name| !others6.contains(name));
         let mut indexes = Vec::new();
-        for name in ipv4.into_iter().filter(|name| !others4.contains(name)) {
+        for name in ipv4 {
             indexes.extend(self.rtnl.link(name)?.map(|link| link.index()));
         }
         self.set_ipv4_forwarding(indexes.into_iter(), 0)?;
-        let ipv6 = ipv6.into_iter().filter(|name| !others6.contains(name));
-        let ipv6: Vec<IfName> = ipv6.collect();
         self.inside(|| ipv6.into_iter().try_for_each(stop_forwarding_ipv6_from))
     }
 
-    /// The interfaces on which other owners switched forwarding on, for IPv4
-    /// and for IPv6.
+    /// The interfaces on which other owners have switched forwarding on, for
+    /// IPv4 and for IPv6.
     fn uplinks_of_others(&mut self) -> Result<[BTreeSet<IfName>; 2], Error> {
-        let mut uplinks = [BTreeSet::new(), BTreeSet::new()];
+        let mut names = [BTreeSet::new(), BTreeSet::new()];
         for table in self.nft.tables()? {
-            let Ok(owner) = Owner::new(table.name().as_str()) else {
+            let Some(sets) = self.layout.uplinks_of_other(&table) else {
                 continue;
             };
-            let layout = Layout::new(&owner, 1, 1)?;
-            if owner == self.owner || table.family() != Family::INET || !layout.is_in(&table) {
-                continue;
-            }
-            for (set, names) in [&layout.uplinks4, &layout.uplinks6]
-                .into_iter()
-                .zip(&mut uplinks)
-            {
-                match self.nft.elements(set) {
-                    Ok(elements) => names.extend(elements.iter().filter_map(read_uplink)),
-                    // That owner has gone meanwhile.
+            for (names, set) in names.iter_mut().zip(sets) {
+                match self.nft.elements(&set) {
                     Err(error) if error.is_not_found() => {}
-                    Err(error) => return Err(error),
+                    elements => names.extend(uplink_names(&elements?)),
                 }
             }
         }
-        Ok(uplinks)
+        Ok(names)
     }
 
     /// The indexes of interfaces that have an address for more than
@@ -135,6 +118,10 @@ impl Host {
             }
         })
     }
+}
+
+fn uplink_names(elements: &[Element]) -> BTreeSet<IfName> {
+    elements.iter().filter_map(read_uplink).collect()
 }
 
 /// Has IPv6 packets forwarded that come in by this interface; in the calling

@@ -1,18 +1,20 @@
 //! What a handle remembers of the kernel's state.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::Host;
-use super::attach::is_tap;
 use crate::error::Error;
 use crate::exposure::{Exposure, Key, read_exposure, read_guard};
 use crate::guest::{Attachment, Guest, GuestName};
+use crate::route::{Link, Neighbour};
 
 /// Guests and exposures as they were last read or changed. The kernel
 /// decides: what is remembered only saves asking.
 #[derive(Debug, Default)]
 pub(super) struct Known {
+    /// The ruleset's generation before it was read.
+    generation: u32,
     guests: BTreeMap<u32, Attachment>,
     by_name: HashMap<Box<str>, u32>,
     by_address: HashMap<IpAddr, u32>,
@@ -20,6 +22,17 @@ pub(super) struct Known {
 }
 
 impl Known {
+    /// The generation that the claim of a guest should be based on.
+    pub(super) fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Notes that a batch based on the generation was committed: nobody else
+    /// has changed anything in between, and the kernel counts on, past 0.
+    pub(super) fn committed(&mut self) {
+        self.generation = self.generation.checked_add(1).unwrap_or(1);
+    }
+
     pub(super) fn guests(&self) -> impl Iterator<Item = &Attachment> {
         self.guests.values()
     }
@@ -32,15 +45,9 @@ impl Known {
         self.guests.get(self.by_address.get(&address)?)
     }
 
-    /// The lowest of `slots` that no guest has.
-    pub(super) fn free_slot(&self, slots: u32) -> Option<u32> {
-        let taken = self.guests.keys().copied();
-        let free = taken
-            .zip(0..)
-            .find(|(taken, slot)| taken != slot)
-            .map(|(_, slot)| slot);
-        let free = free.or_else(|| u32::try_from(self.guests.len()).ok());
-        free.filter(|&slot| slot < slots)
+    /// The lowest of `slots` that no guest has and that is not in `occupied`.
+    pub(super) fn free_slot(&self, slots: u32, occupied: &BTreeSet<u32>) -> Option<u32> {
+        (0..slots).find(|slot| !self.guests.contains_key(slot) && !occupied.contains(slot))
     }
 
     pub(super) fn target_of(&self, exposure: &Exposure) -> Option<SocketAddr> {
@@ -72,6 +79,15 @@ impl Known {
 }
 
 impl Host {
+    /// Reads guests and exposures from the kernel unless nothing has changed
+    /// there.
+    pub(super) fn refresh(&mut self) -> Result<(), Error> {
+        if self.nft.generation()? == self.known.generation {
+            return Ok(());
+        }
+        self.read()
+    }
+
     /// Reads guests and exposures from the kernel, and makes the tables again
     /// that someone took away.
     ///
@@ -83,7 +99,10 @@ impl Host {
         if self.install()? {
             self.forward_on_uplinks()?;
         }
-        let mut known = Known::default();
+        let mut known = Known {
+            generation: self.nft.generation()?,
+            ..Known::default()
+        };
         let addresses6: HashMap<_, _> = self
             .elements(|layout| &layout.guard6)?
             .iter()
@@ -111,19 +130,12 @@ impl Host {
                 });
             }
         }
-        for link in self.rtnl.links()?.iter().filter(|link| is_tap(link)) {
-            let slot = link
-                .name()
-                .parse()
-                .ok()
-                .and_then(|name| self.owner.slot(&name));
+        for link in self.rtnl.links()? {
             let name = link.alias().and_then(|alias| GuestName::new(alias).ok());
-            if let (Some(slot), Some(name)) = (slot, name)
+            if let (Some(slot), Some(name)) = (self.slot_of(&link), name)
                 && !known.guests.contains_key(&slot)
                 && known.guest_of_name(name.as_str()).is_none()
-                && let Ok(guest) =
-                    self.networks
-                        .attachment(&self.owner, &Guest::new(name.as_str())?, slot)
+                && let Ok(guest) = self.unguarded(&link, slot, &name)
             {
                 known.attached(guest);
             }
@@ -135,6 +147,20 @@ impl Host {
         }
         self.known = known;
         Ok(())
+    }
+
+    /// A guest without guards as its TAP tells: the name is in the alias, the
+    /// addresses follow from the number, the MAC is the permanent neighbour's.
+    fn unguarded(&mut self, link: &Link, slot: u32, name: &GuestName) -> Result<Attachment, Error> {
+        let derived = self
+            .networks
+            .attachment(&self.owner, &Guest::new(name.as_str())?, slot)?;
+        let neighbours = self.rtnl.neighbours(Some(link.index()))?;
+        let neighbour = neighbours
+            .iter()
+            .find(|neighbour| neighbour.ip() == derived.ipv4);
+        let mac = neighbour.and_then(Neighbour::mac).unwrap_or(derived.mac);
+        Ok(Attachment { mac, ..derived })
     }
 }
 

@@ -13,7 +13,7 @@ use crate::exposure::{Exposure, Layout, read_exposure};
 use crate::guest::{Attachment, GuestName, Networks};
 use crate::nft::{Batch, Comment, Element, Nft, Set, Table};
 use crate::owner::Owner;
-use crate::route::Rtnl;
+use crate::route::{Link, Rtnl};
 use crate::sys::NetNs;
 
 use known::Known;
@@ -149,12 +149,30 @@ impl Host {
     /// [`Error::Conflict`] if there is a table of the owner's name with
     /// another layout; [`Error::System`] if a socket or a setting fails.
     pub fn with(settings: Settings) -> Result<Self, Error> {
+        Self::new(settings)?.started()
+    }
+
+    /// Opens the calling thread's network namespace if something of the owner
+    /// is there, a table or a TAP: for who only looks or takes away.
+    ///
+    /// # Errors
+    /// As [`with`](Self::with).
+    pub fn find(settings: Settings) -> Result<Option<Self>, Error> {
+        let mut host = Self::new(settings)?;
+        if host.has_table()? || host.has_tap()? {
+            return host.started().map(Some);
+        }
+        Ok(None)
+    }
+
+    /// A handle that has changed nothing yet.
+    fn new(settings: Settings) -> Result<Self, Error> {
         let Settings {
             owner,
             networks,
             exposures,
         } = settings;
-        let mut host = Self {
+        Ok(Self {
             layout: Layout::new(&owner, exposures, networks.guests())?,
             owner,
             networks,
@@ -163,11 +181,14 @@ impl Host {
             nft: Nft::open()?,
             batch: Batch::new(),
             known: Known::default(),
-        };
-        host.install()?;
-        host.forward_on_uplinks()?;
-        host.read()?;
-        Ok(host)
+        })
+    }
+
+    fn started(mut self) -> Result<Self, Error> {
+        self.install()?;
+        self.forward_on_uplinks()?;
+        self.read()?;
+        Ok(self)
     }
 
     /// The owner.
@@ -232,16 +253,6 @@ impl Host {
         self.nft.commit(&mut self.batch)
     }
 
-    /// Makes the tables again if someone took them away, and finds the guests
-    /// by their TAPs.
-    fn reinstall(&mut self) -> Result<(), Error> {
-        if !self.install()? {
-            return Ok(());
-        }
-        self.forward_on_uplinks()?;
-        self.read()
-    }
-
     /// Makes what is missing of the tables; whether anything was.
     fn install(&mut self) -> Result<bool, Error> {
         let present = self.present()?;
@@ -263,6 +274,23 @@ impl Host {
         }
     }
 
+    fn has_table(&mut self) -> Result<bool, Error> {
+        let ours = |table: &Table| table.name() == self.layout.table.name();
+        Ok(self.nft.tables()?.iter().any(ours))
+    }
+
+    fn has_tap(&mut self) -> Result<bool, Error> {
+        let links = self.rtnl.links()?;
+        Ok(links.iter().any(|link| self.slot_of(link).is_some()))
+    }
+
+    /// The number of one of the owner's TAPs.
+    fn slot_of(&self, link: &Link) -> Option<u32> {
+        let is_tap = link.kind() == Some("tun");
+        let name = link.name().parse().ok().filter(|_| is_tap)?;
+        self.owner.slot(&name)
+    }
+
     /// Which of the tables are there, the `inet` one and the `arp` one.
     fn present(&mut self) -> Result<[bool; 2], Error> {
         let tables = self.nft.tables()?;
@@ -274,13 +302,12 @@ impl Host {
         let found = [ours(&self.layout.table), ours(&self.layout.arp)];
         for table in found.into_iter().flatten() {
             if !self.layout.is_in(table) {
-                let wanted = format_args!("the tables of owner {}", self.owner).to_string();
-                let holder = format_args!(
+                let wanted = format!("the tables of owner {}", self.owner);
+                let holder = format!(
                     "table {} {} of another layout",
                     table.family(),
                     table.name()
-                )
-                .to_string();
+                );
                 return Err(Conflict::new(wanted, holder).into());
             }
         }

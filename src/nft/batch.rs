@@ -22,7 +22,7 @@ pub use object::Object;
 
 use self::object::sealed::Verb;
 use super::header;
-use super::{Element, Rule, Set};
+use super::{Element, Message, Rule, Set};
 
 /// Operations that the kernel commits as a whole or not at all.
 ///
@@ -201,6 +201,17 @@ impl Batch {
     pub fn describe(&self, index: usize) -> Option<String> {
         let message = self.requests.message(index.checked_add(1)?)?;
         (index < self.len()).then(|| describe::describe(&message).to_string())
+    }
+
+    /// The messages of the batch with its frame, for a connection of one's
+    /// own.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] and [`Error::Encode`] for what could not be written.
+    pub fn messages(&mut self) -> Result<Vec<Message>, Error> {
+        let requests = self.finish()?;
+        let all = (0..requests.len()).filter_map(|place| requests.message(place));
+        Ok(all.map(|message| Message::of(&message)).collect())
     }
 
     /// The batch as it is sent, or what could not be written.

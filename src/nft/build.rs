@@ -348,12 +348,13 @@ impl Rule {
                 seed,
             } => {
                 self.push(Payload::new(scratch, base, offset, length));
-                self.push(
-                    Hash::new(to, modulus)
-                        .with_from(scratch)
-                        .with_length(length)
-                        .with_seed(seed),
-                );
+                let hash = Hash::new(to, modulus)
+                    .with_from(scratch)
+                    .with_length(length);
+                self.push(match seed {
+                    Some(seed) => hash.with_seed(seed),
+                    None => hash,
+                });
             }
         }
     }

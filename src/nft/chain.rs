@@ -143,6 +143,17 @@ impl Chain {
         self.uses
     }
 
+    /// Whether `other` is the same chain, whatever only a listing tells: its
+    /// handle, and how much is in it.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let plain = |chain: &Self| Self {
+            handle: None,
+            uses: None,
+            ..chain.clone()
+        };
+        plain(self) == plain(other)
+    }
+
     pub(crate) fn encode_key(&self, out: &mut Writer<'_>) {
         header::put(self.family, out);
         out.put(NFTA_CHAIN_TABLE, self.table.as_str());

@@ -375,3 +375,65 @@ fn behind(net: IpNet) -> Option<IpAddr> {
         IpAddr::V6(last) => Some(Ipv6Addr::from(u128::from(last).checked_add(1)?).into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nft::{L4Proto, Port};
+
+    fn encode(element: &Element) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut out = Writer::new(&mut bytes);
+        element.encode(&mut out);
+        out.finish().unwrap();
+        bytes
+    }
+
+    // The element's attributes as nft 1.0.6 sends them for
+    //   nft add element inet t m '{ tcp . 8080 comment "web" : 172.16.0.2 . 80 }'
+    // (strace -e trace=sendmsg -e write=3).
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn element_is_written_as_nft_writes_it() {
+        let element = Element::new((L4Proto::TCP, Port(8080)))
+            .data((Ipv4Addr::new(172, 16, 0, 2), Port(80)))
+            .comment(Comment::constant("web"));
+        let wanted = [
+            16, 0, 1, 0x80, 12, 0, 1, 0, 6, 0, 0, 0, 0x1f, 0x90, 0, 0, // key
+            16, 0, 2, 0x80, 12, 0, 1, 0, 172, 16, 0, 2, 0, 80, 0, 0, // data
+            10, 0, 6, 0, 0, 4, b'w', b'e', b'b', 0, 0, 0, // userdata
+        ];
+        assert_eq!(encode(&element), wanted);
+    }
+
+    #[test]
+    fn all_parts_of_an_element_are_read_back() {
+        let element = Element::new(Ipv4Addr::LOCALHOST)
+            .comment(Comment::constant("here"))
+            .counter(Counts::new(1, 2))
+            .expression(crate::nft::expr::Limit::new(1, 1))
+            .timeout(1000)
+            .interval_open();
+        let bytes = encode(&element);
+        assert_eq!(Element::decode(Attrs::new(&bytes)).unwrap(), element);
+        let all = Element::catch_all();
+        let bytes = encode(&all);
+        assert_eq!(Element::decode(Attrs::new(&bytes)).unwrap(), all);
+    }
+
+    #[test]
+    fn unknown_attributes_are_kept() {
+        let bytes = [8, 0, 99, 0, 1, 2, 3, 4];
+        let element = Element::decode(Attrs::new(&bytes)).unwrap();
+        assert!(encode(&element).ends_with(&bytes));
+    }
+
+    #[test]
+    fn nets_that_reach_an_end_have_no_element_behind_it() {
+        let nets = |net: &str| Element::networks([net.parse().unwrap()]);
+        assert_eq!(nets("0.0.0.0/0").len(), 1);
+        assert_eq!(nets("0.0.0.0/8").len(), 2);
+        assert_eq!(nets("255.0.0.0/8").len(), 2);
+        assert_eq!(nets("10.0.0.0/8").len(), 3);
+    }
+}

@@ -14,7 +14,7 @@ use crate::wire::uapi::nf_tables::{
 };
 use crate::wire::{DecodeError, Flags, Message, Writer};
 
-use super::{Batch, Chain, Data, Element, Family, Rule, Set, SetFlags, Table, header};
+use super::{Batch, Chain, Data, Element, Elements, Family, Rule, Set, SetFlags, Table, header};
 
 /// A conversation with `nf_tables` in one network namespace.
 ///
@@ -271,16 +271,7 @@ fn put_set(set: &Set, out: &mut Writer<'_>) {
 }
 
 fn decode_elements(message: &Message<'_>) -> Result<Vec<Element>, Error> {
-    let (_, attrs) = header::split(message)?;
-    let mut elements = Vec::new();
-    for element in attrs
-        .find(NFTA_SET_ELEM_LIST_ELEMENTS)?
-        .into_iter()
-        .flatten()
-    {
-        elements.push(Element::decode(element?.nested())?);
-    }
-    Ok(elements)
+    Ok(Elements::decode(message)?.elements)
 }
 
 fn are_distinct(elements: &[Element]) -> bool {

@@ -44,6 +44,7 @@ pub struct Rule {
     chain: Name,
     handle: Option<u64>,
     position: Option<u64>,
+    previous: Option<u64>,
     pub(super) expressions: Vec<Expr>,
     pub(super) lists: Vec<List>,
     comment: Option<Comment>,
@@ -72,6 +73,7 @@ impl Rule {
             chain,
             handle: None,
             position: None,
+            previous: None,
             expressions: Vec::new(),
             lists: Vec::new(),
             comment: None,
@@ -126,8 +128,8 @@ impl Rule {
     }
 
     /// The number of the rule before it, if it was listed.
-    pub const fn position(&self) -> Option<u64> {
-        self.position
+    pub const fn previous(&self) -> Option<u64> {
+        self.previous
     }
 
     /// Its expressions.
@@ -169,15 +171,21 @@ impl Rule {
     }
 
     pub(crate) fn encode_key(&self, out: &mut Writer<'_>) {
-        header::put(self.family, out);
-        out.put(NFTA_RULE_TABLE, self.table.as_str());
-        out.put(NFTA_RULE_CHAIN, self.chain.as_str());
+        self.encode_chain(out);
         out.put_some(NFTA_RULE_HANDLE, self.handle);
     }
 
-    /// `first_set` is the number within the batch of its first anonymous set.
-    pub(crate) fn encode(&self, first_set: u32, out: &mut Writer<'_>) {
-        self.encode_key(out);
+    fn encode_chain(&self, out: &mut Writer<'_>) {
+        header::put(self.family, out);
+        out.put(NFTA_RULE_TABLE, self.table.as_str());
+        out.put(NFTA_RULE_CHAIN, self.chain.as_str());
+    }
+
+    /// `first_set` is the number within the batch of its first anonymous set;
+    /// only a rule that replaces another is written with its handle.
+    pub(crate) fn encode(&self, first_set: u32, replaces: bool, out: &mut Writer<'_>) {
+        self.encode_chain(out);
+        out.put_some(NFTA_RULE_HANDLE, self.handle.filter(|_| replaces));
         out.put_some(NFTA_RULE_POSITION, self.position);
         out.nest(NFTA_RULE_EXPRESSIONS, |out| {
             for expression in &self.expressions {
@@ -205,7 +213,7 @@ impl Rule {
         let table = header::name(&fields, NFTA_RULE_TABLE)?;
         let mut rule = Self::of(family, table, header::name(&fields, NFTA_RULE_CHAIN)?);
         rule.handle = fields.get(NFTA_RULE_HANDLE)?;
-        rule.position = fields.get(NFTA_RULE_POSITION)?;
+        rule.previous = fields.get(NFTA_RULE_POSITION)?;
         for expression in fields.get(NFTA_RULE_EXPRESSIONS)?.into_iter().flatten() {
             rule.expressions.push(Expr::decode(expression?.nested())?);
         }

@@ -13,7 +13,9 @@ use crate::wire::{DecodeError, Fields, Message, Writer};
 
 use super::carried::Carried;
 use super::expr::{Counter, Expr};
+use super::field::Field;
 use super::header;
+use super::spelling::spell;
 use super::userdata::{self, Entries};
 use super::{Comment, DataType, Element, Family, KeyType, Name, Order, Table, Value};
 
@@ -123,6 +125,40 @@ impl Set {
     /// A map from keys with these fields to verdicts.
     pub fn verdict_map(table: &Table, name: Name, key: &[DataType]) -> Self {
         Self::map(table, name, key, &[DataType::VERDICT])
+    }
+
+    /// A map from keys with these fields to data with these, listed by `nft`
+    /// with the fields themselves (`typeof`). It is the way to number slots: a
+    /// number without a unit has no type that `nft` could list otherwise.
+    ///
+    /// ```
+    /// use tapwire::nft::{Family, Name, Set, Table, ip, meta, numgen, tcp};
+    /// let table = Table::new(Family::INET, Name::constant("riklet"));
+    /// let key = [meta::l4proto(), tcp::dport(), numgen::incremental(16)];
+    /// let slots = Set::map_of(&table, Name::constant("lb4"), &key, &[ip::daddr(), tcp::dport()]);
+    /// assert_eq!(slots.key().to_string(), "inet_proto . inet_service . integer");
+    /// ```
+    pub fn map_of(table: &Table, name: Name, key: &[Field], data: &[Field]) -> Self {
+        let kinds =
+            |fields: &[Field]| -> Vec<DataType> { fields.iter().map(Field::data_type).collect() };
+        let mut map = Self::map(table, name, &kinds(key), &kinds(data));
+        let spellings = [
+            (userdata::SET_KEY_TYPEOF, key),
+            (userdata::SET_DATA_TYPEOF, data),
+        ];
+        for (entry, fields) in spellings {
+            let spelling = spell(fields)
+                .and_then(|value| u8::try_from(value.len()).ok().map(|length| (length, value)));
+            if let Some((length, value)) = spelling {
+                map.userdata.extend([entry, length]);
+                map.userdata.extend(value);
+            } else {
+                map.invalid.get_or_insert_with(|| {
+                    Invalid::new("field of", &map.name, "cannot be spelled for nft")
+                });
+            }
+        }
+        map
     }
 
     /// A set that belongs to one rule; the kernel completes its name.
@@ -245,6 +281,16 @@ impl Set {
     /// The kernel's number of it, if it was listed.
     pub const fn handle(&self) -> Option<u64> {
         self.handle
+    }
+
+    /// Whether `other` is the same set, whatever only a listing tells: its
+    /// handle.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let plain = |set: &Self| Self {
+            handle: None,
+            ..set.clone()
+        };
+        plain(self) == plain(other)
     }
 
     /// What is wrong with it, or with `element` as one of its elements.

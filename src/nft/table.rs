@@ -110,6 +110,18 @@ impl Table {
         self.owner
     }
 
+    /// Whether `other` is the same table, whatever only a listing tells: its
+    /// handle, its owner, how much is in it.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let plain = |table: &Self| Self {
+            handle: None,
+            uses: None,
+            owner: None,
+            ..table.clone()
+        };
+        plain(self) == plain(other)
+    }
+
     pub(crate) fn encode_key(&self, out: &mut Writer<'_>) {
         header::put(self.family, out);
         out.put(NFTA_TABLE_NAME, self.name.as_str());

@@ -19,6 +19,7 @@ mod conntrack;
 mod crash;
 mod exposure;
 mod host;
+mod isolation;
 mod nft;
 mod riklet;
 mod riklet_defects;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         crash::trials(),
         exposure::trials(),
         host::trials(),
+        isolation::trials(),
         nft::trials(),
         riklet::trials(),
         riklet_defects::trials(),

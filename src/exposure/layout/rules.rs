@@ -60,6 +60,7 @@ impl Layout {
                 )
                 .accept(),
         );
+        let mac = [meta::iifname(), ether::saddr()];
         let solicit = Icmpv6Type::ND_NEIGHBOR_SOLICIT;
         let discovery = [
             solicit,
@@ -68,12 +69,14 @@ impl Layout {
         ];
         batch.add(
             &Rule::new(from_guest)
+                .lookup(&mac, &self.guard_mac)
                 .matching(ip6::saddr().within(LINK_LOCAL))
                 .matching(icmpv6::kind().one_of(discovery))
                 .accept(),
         );
         batch.add(
             &Rule::new(from_guest)
+                .lookup(&mac, &self.guard_mac)
                 .matching(ip6::saddr().equal(Ipv6Addr::UNSPECIFIED))
                 .matching(icmpv6::kind().equal(solicit))
                 .accept(),

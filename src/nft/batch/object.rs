@@ -146,6 +146,9 @@ impl Rule {
             );
             id = id.saturating_add(1);
         }
-        batch.push(NFT_MSG_NEWRULE, flags, |out| self.encode(first, out));
+        let replaces = flags.contains(Flags::REPLACE);
+        batch.push(NFT_MSG_NEWRULE, flags, |out| {
+            self.encode(first, replaces, out);
+        });
     }
 }

@@ -58,7 +58,7 @@ pub(super) enum Load {
         offset: u32,
         length: u32,
         modulus: u32,
-        seed: u32,
+        seed: Option<u32>,
     },
 }
 

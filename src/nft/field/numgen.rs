@@ -17,11 +17,12 @@ pub const fn incremental(modulus: u32) -> Field {
     }
 }
 
-/// The hash of a field of the packet, from 0 to `modulus` less 1.
+/// The hash of a field of the packet, from 0 to `modulus` less 1. Without a
+/// seed the kernel draws one for each rule.
 ///
 /// # Errors
 /// [`Invalid`] if `field` is not part of the packet.
-pub fn jhash(field: Field, modulus: u32, seed: u32) -> Result<Field, Invalid> {
+pub fn jhash(field: Field, modulus: u32, seed: Option<u32>) -> Result<Field, Invalid> {
     let Load::Payload { base, offset } = field.load else {
         return Err(Invalid::new(
             "field to hash",

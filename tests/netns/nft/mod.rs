@@ -6,12 +6,17 @@ use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
 use libtest_mimic::Trial;
+use netlink_packet_core::NetlinkSerializable;
 use tapwire::Error;
+use tapwire::conn::{Connection, Requests};
 use tapwire::error::Part;
+use tapwire::nft::expr::Limit;
 use tapwire::nft::{
     Batch, Chain, Comment, Counts, DataType, Element, Expr, Family, L4Proto, Name, Nft, Port,
     Register, Rule, Set, Table, Verdict,
 };
+use tapwire::wire::Flags;
+use tapwire::wire::uapi::nf_tables_expr::NFT_LIMIT_F_INV;
 
 use self::ruleset::Layout;
 use crate::support::{feed, run, trials};
@@ -23,6 +28,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         listed_rules_are_the_ones_that_were_added,
         comments_and_counters_of_elements_are_seen_by_nft,
         verdict_maps_hold_chains,
+        ranges_and_limits_are_seen_by_nft,
+        handed_over_messages_commit_as_well,
         foreign_names_are_listed,
     ];
     let alone = trials![
@@ -199,6 +206,55 @@ fn verdict_maps_hold_chains() {
     nft.commit(&mut batch).unwrap();
     assert!(listing("inet", "t").contains("elements = { 10.0.0.1 : goto slow }"));
     assert_eq!(nft.elements(&map).unwrap(), [element]);
+}
+
+fn ranges_and_limits_are_seen_by_nft() {
+    let mut nft = begin();
+    let key = [DataType::INET_PROTO, DataType::INET_SERVICE];
+    let ranges = Set::new(&table(), Name::constant("ranges"), &key).interval();
+    let nets = Set::new(&table(), Name::constant("nets"), &[DataType::IPV4_ADDR]).interval();
+    let rates = Set::new(&table(), Name::constant("rates"), &[DataType::IPV4_ADDR])
+        .dynamic()
+        .size(64);
+    let limit = Limit::new(10, 1).with_burst(5).with_flags(NFT_LIMIT_F_INV);
+    let range = Element::new((L4Proto::TCP, Port(1000))).to((L4Proto::TCP, Port(2000)));
+    let rate = Element::new(host(1)).expression(limit);
+    let mut batch = Batch::new();
+    batch.add(&ranges).add(&nets).add(&rates);
+    batch.add_elements(&ranges, [&range]);
+    batch.add_elements(&rates, [&rate]);
+    let wanted = ["10.0.0.0/8", "255.0.0.0/8", "0.0.0.0/8"].map(|net| net.parse().unwrap());
+    batch.add_elements(&nets, Element::networks(wanted));
+    nft.commit(&mut batch).unwrap();
+    let text = listing("inet", "t");
+    assert!(text.contains("{ tcp . 1000-2000 }"), "{text}");
+    assert!(
+        text.contains("10.0.0.1 limit rate over 10/second"),
+        "{text}"
+    );
+    let items = text.replace(char::is_whitespace, "");
+    assert!(
+        items.contains("elements={0.0.0.0/8,10.0.0.0/8,255.0.0.0/8}"),
+        "{text}"
+    );
+    assert_eq!(nft.elements(&ranges).unwrap(), [range]);
+    assert_eq!(nft.elements(&rates).unwrap(), [rate]);
+}
+
+fn handed_over_messages_commit_as_well() {
+    let mut connection = Connection::netfilter().unwrap();
+    let mut batch = Batch::new();
+    batch.add(&table()).add(&addresses());
+    let mut requests = Requests::new();
+    for message in batch.messages().unwrap() {
+        let flags = Flags::from_bits_retain(message.flags());
+        let pushed = requests.push(message.message_type(), flags, |out| {
+            out.fill(message.buffer_len(), |bytes| message.serialize(bytes));
+        });
+        pushed.unwrap();
+    }
+    assert!(connection.commit(&mut requests).unwrap().is_empty());
+    assert!(listing("inet", "t").contains("set addresses"));
 }
 
 fn foreign_names_are_listed() {

@@ -4,8 +4,8 @@ use ipnet::IpNet;
 use tapwire::IfIndex;
 use tapwire::nft::{
     Batch, Chain, ChainType, Comment, DataType, Family, Hook, Icmpv6Type, L4Proto, Match, Name,
-    Policy, Port, Rule, Set, SetFlags, Table, arp, ct, ether, fib, icmpv6, ip, ip6, meta, priority,
-    th, udp,
+    Policy, Port, Rule, Set, SetFlags, Table, arp, ct, ether, fib, icmpv6, ip, ip6, meta, numgen,
+    priority, tcp, th, udp,
 };
 
 const IP4: DataType = DataType::IPV4_ADDR;
@@ -82,6 +82,10 @@ impl Layout {
             "rate4" => set(&[IP4]).flags(SetFlags::EVAL),
             "clone4" | "inner4" => map(&[IFNAME], &[IP4]),
             "clone6" | "inner6" => map(&[IFNAME], &[IP6]),
+            "lb4" | "lbs4" => {
+                let key = [meta::l4proto(), tcp::dport(), numgen::incremental(16)];
+                Set::map_of(table, name_of, &key, &[ip::daddr(), tcp::dport()]).counter()
+            }
             "rx4" | "tx4" => set(&[IP4]).counter(),
             other => panic!("no set {other}"),
         }
@@ -108,6 +112,8 @@ impl Layout {
             "climit4",
             "cl_live4",
             "rate4",
+            "lb4",
+            "lbs4",
             "clone4",
             "inner4",
             "clone6",
@@ -310,6 +316,15 @@ impl Layout {
             self4,
             self6,
         ] = sets.map(|set| self.set(set));
+        let [lb4, lbs4] = ["lb4", "lbs4"].map(|set| self.set(set));
+        let balanced = |slot, map: &str| {
+            Rule::new(&expose4)
+                .matching(meta::l4proto().equal(L4Proto::TCP))
+                .dnat_from(
+                    &[meta::l4proto(), tcp::dport(), slot],
+                    if map == "lb4" { &lb4 } else { &lbs4 },
+                )
+        };
         self.batch
             .add(
                 &Rule::new(&pre)
@@ -348,6 +363,11 @@ impl Layout {
             )
             .add(&Rule::new(&expose4).dnat_from(&port4, &dnat4))
             .add(&Rule::new(&expose4).dnat_from(&port, &dnat4_any))
+            .add(&balanced(numgen::incremental(16), "lb4"))
+            .add(&balanced(
+                numgen::jhash(ip::saddr(), 16, None).unwrap(),
+                "lbs4",
+            ))
             .add(&Rule::new(&expose4).dnat_from(&port4, &dnat4_rng))
             .add(&Rule::new(&expose6).dnat_from(&port6, &dnat6))
             .add(&Rule::new(&expose6).dnat_from(&port, &dnat6_any))

@@ -6,7 +6,7 @@
 //! | R1: each stopped VM loses its /30, so the 65th start fails | [`addresses`] `…_of_a_detached_guest_are_free_again` |
 //! | R2: guests get addresses of people's gateways | `default_networks_are_nobodys`, `network_that_is_routed_…` |
 //! | R3: an agent that was killed cannot start again; a second one deletes the first one's chain | [`remains`] `handle_opens_after_…`, `owners_leave_each_other_alone`, and `crash` |
-//! | R4: a start that fails keeps its rules and addresses | `attach_that_fails_…`, `crash::up_that_the_kernel_refuses_…` |
+//! | R4: a start that fails keeps its rules and addresses | `crash::up_that_the_kernel_refuses_…`, `host::link_of_another_kind_…` |
 //! | R5: a VM whose rules someone flushed can never be stopped | `guest_is_detached_whatever_someone_took_away` |
 //! | R6: the first VM that cannot be stopped leaves all others up | `crash::down_of_all_goes_on_…` |
 //! | R7: an exposed port on 127.0.0.1 is hijacked and dead | `exposure::local_process_…_loopback_stays_its_own` |

@@ -3,8 +3,7 @@
 use std::process::Command;
 
 use libtest_mimic::Trial;
-use tapwire::route::{NewLink, Rtnl};
-use tapwire::{Error, Exposure, Guest, Host, Networks, Owner, Settings};
+use tapwire::{Exposure, Guest, Host, Networks, Owner, Settings};
 
 use crate::agent::{File, add_uplink, program};
 use crate::snapshot::Snapshot;
@@ -14,7 +13,6 @@ pub(super) fn trials() -> Vec<Trial> {
     let mut trials = trials![needs ["nft", "ip"]:
         handle_opens_after_its_predecessor_was_dropped,
         owners_leave_each_other_alone,
-        attach_that_fails_leaves_nothing_and_takes_nothing_away,
         guest_is_detached_whatever_someone_took_away,
         everything_is_removed_whatever_someone_took_away,
         guest_is_attached_and_exposed_again_after_the_ruleset_was_flushed,
@@ -86,30 +84,6 @@ fn owners_leave_each_other_alone() {
     let second = use_it(open("riklet"), "of-riklet");
     Snapshot::take().assert_same(&alone, "riklet was alone from the start");
     second.remove().unwrap();
-}
-
-/// There, the rules and the network of a VM that did not start were lost.
-fn attach_that_fails_leaves_nothing_and_takes_nothing_away() {
-    add_uplink();
-    let mut host = open("riklet");
-    let (theirs, peer) = ("riklet-0".parse().unwrap(), "other".parse().unwrap());
-    let veth = NewLink::veth(theirs, peer);
-    let mut rtnl = Rtnl::open().unwrap();
-    rtnl.apply(|changes| changes.add_link(&veth)).unwrap();
-    let state = Snapshot::take();
-    for _ in 0..2 {
-        let error = host.attach(&guest("hello-world")).unwrap_err();
-        assert!(matches!(error, Error::Conflict(_)), "{error:?}");
-        assert_eq!(
-            error.to_string(),
-            "TAP riklet-0 clashes with a link of kind veth"
-        );
-        state.assert_same(&Snapshot::take(), "another's link has the name");
-        assert!(host.guests().unwrap().is_empty());
-    }
-    run("ip", &["link", "del", "riklet-0"]);
-    let attachment = host.attach(&guest("hello-world")).unwrap();
-    assert_eq!(attachment.ipv4().to_string(), "198.18.0.2");
 }
 
 /// What someone may do to us, as root.

@@ -1,0 +1,60 @@
+//! What callers rely on without writing it down: handles move between
+//! threads, values are shared among them.
+
+use tapwire::conn::{Connection, Exchange, Requests};
+use tapwire::conntrack::{Flow, FlowFilter};
+use tapwire::nft::{Batch, Chain, Element, Nft, Rule, Set, Table};
+use tapwire::route::{Address, Link, Neighbour, Route, RoutingRule, Rtnl, Watch};
+use tapwire::sys::{NetNs, Socket, Tap, TapOptions};
+use tapwire::{
+    Attachment, Error, Exposed, Exposure, Guest, Host, IfIndex, IfName, Mac, Networks, Owner,
+    Settings,
+};
+
+const fn handle<T: Send + 'static>() {}
+const fn value<T: Send + Sync + Clone + 'static>() {}
+
+const _: () = {
+    handle::<Host>();
+    handle::<Nft>();
+    handle::<Rtnl>();
+    handle::<Watch>();
+    handle::<Connection>();
+    handle::<Socket>();
+    handle::<Tap>();
+    handle::<NetNs>();
+    handle::<Error>();
+    value::<Attachment>();
+    value::<Exposed>();
+    value::<Exposure>();
+    value::<Guest>();
+    value::<IfIndex>();
+    value::<IfName>();
+    value::<Mac>();
+    value::<Networks>();
+    value::<Owner>();
+    value::<Settings>();
+    value::<TapOptions>();
+    value::<Batch>();
+    value::<Chain>();
+    value::<Element>();
+    value::<Rule>();
+    value::<Set>();
+    value::<Table>();
+    value::<Address>();
+    value::<Link>();
+    value::<Neighbour>();
+    value::<Route>();
+    value::<RoutingRule>();
+    value::<Flow>();
+    value::<FlowFilter>();
+    value::<Exchange>();
+    value::<Requests>();
+};
+
+#[test]
+fn error_stays_small_and_leads_to_its_source() {
+    assert!(size_of::<Error>() <= 128);
+    let error: Error = "a-name-of-16-byt".parse::<IfName>().unwrap_err().into();
+    assert!(std::error::Error::source(&error).is_none());
+}
