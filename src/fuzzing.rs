@@ -103,12 +103,12 @@ pub fn read_exposure(element: &Element) -> Option<Exposure> {
     exposure::read_exposure(element)
 }
 
-/// The guest of an element of a guard.
+/// The guard of an element: TAP, MAC, address and name of a guest.
 pub fn read_guard(element: &Element) -> Option<(IfName, Mac, IpAddr, GuestName)> {
     exposure::read_guard(element)
 }
 
-/// The interface of an element of the uplinks.
+/// The uplink of an element.
 pub fn read_uplink(element: &Element) -> Option<IfName> {
     exposure::read_uplink(element)
 }
