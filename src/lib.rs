@@ -31,6 +31,9 @@ pub mod conn;
 pub mod conntrack;
 pub mod error;
 pub mod exposure;
+#[cfg(feature = "__fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod guest;
 pub mod host;
 pub mod nft;

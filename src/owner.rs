@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::error::Invalid;
+use crate::nft;
 use crate::types::IfName;
 
 /// Longest owner in bytes: five digits and a dash must still fit the 15
@@ -11,7 +12,7 @@ use crate::types::IfName;
 const OWNER_MAX: usize = 9;
 
 /// The short name under which one agent keeps its things in a network
-/// namespace: lower-case letters and digits, at most nine, a letter first.
+/// namespace: lower-case letters and digits, at most nine, a letter first, no keyword of `nft`.
 ///
 /// It names the agent's nf_tables table and starts the name of each of its
 /// TAPs, with a dash behind it. An owner holds no dash itself, so the TAPs of
@@ -48,6 +49,7 @@ impl Owner {
                 "holds something other than lower-case letters and digits",
             ));
         }
+        nft::Name::new(name).map_err(|_| invalid("is a keyword of nft"))?;
         Ok(Self(name.into()))
     }
 
@@ -105,6 +107,7 @@ mod tests {
             "rik let",
             "9lives",
             "rik\"let",
+            "counter",
             "abcdefghij",
             "é",
         ] {

@@ -125,7 +125,7 @@ impl Flow {
     }
 
     /// Reads a flow; `None` for one without addresses.
-    pub(super) fn read(attrs: &Attrs<'_>) -> Result<Option<Self>, DecodeError> {
+    pub(crate) fn read(attrs: &Attrs<'_>) -> Result<Option<Self>, DecodeError> {
         let unreadable = DecodeError::Truncated {
             what: "conntrack flow",
         };

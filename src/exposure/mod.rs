@@ -173,6 +173,22 @@ pub(crate) struct Key {
     host_port: NonZeroU16,
 }
 
+impl Key {
+    /// The keys of the exposures that a packet to this address and port can
+    /// meet, the one that decides first. `None` for port 0.
+    pub(crate) fn reached_at(protocol: Protocol, address: IpAddr, port: u16) -> Option<[Self; 2]> {
+        let key = |host_address| {
+            Some(Self {
+                protocol,
+                ipv4: address.is_ipv4(),
+                host_address,
+                host_port: NonZeroU16::new(port)?,
+            })
+        };
+        Some([key(Some(address))?, key(None)?])
+    }
+}
+
 impl FromStr for Exposure {
     type Err = Invalid;
 
@@ -278,6 +294,14 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Exposure>().unwrap_err().to_string(), error);
         }
+    }
+
+    #[test]
+    fn exact_address_is_looked_for_before_all_addresses() {
+        let key = |text: &str| text.parse::<Exposure>().unwrap().key();
+        let keys = Key::reached_at(Protocol::Udp, "203.0.113.1".parse().unwrap(), 53).unwrap();
+        let exact = key("udp/203.0.113.1:53->198.18.0.2:53");
+        assert_eq!(keys, [exact, key("udp/53->198.18.0.2:53")]);
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! Ports are opened and closed.
 
 use std::collections::HashSet;
+use std::{ptr, slice};
 
+use super::known::Known;
 use super::{Flows, Host};
-use crate::conntrack::{self, FlowFilter, TupleFilter};
+use crate::conntrack::{self, Flow, FlowFilter, TupleFilter};
 use crate::error::{Conflict, Error};
 use crate::exposure::{Exposure, Protocol, exposure_element, exposure_key, read_exposure};
 use crate::nft::{Comment, Element};
@@ -21,35 +23,21 @@ impl Host {
     /// (names the holder); [`Error::Full`] if the owner's table has no room
     /// left; [`Error::Refused`] from the kernel.
     pub fn expose(&mut self, exposure: &Exposure) -> Result<(), Error> {
-        let label = self.label(exposure)?;
-        match self.known.target_of(exposure) {
-            Some(target) if target != exposure.guest() => self.check_free(exposure)?,
-            _ => {}
-        }
-        self.batch.clear();
-        self.batch.add_elements(
-            self.layout.map_of(exposure),
-            [exposure_element(exposure, label)],
-        );
-        match self.nft.commit(&mut self.batch) {
-            Err(error) if error.is_exists() => {
-                self.check_free(exposure)?;
-                return Err(error);
-            }
-            Err(error) if error.raw_os_error() == Some(libc::ENFILE) => {
-                let capacity = self.layout.map_of(exposure).capacity().unwrap_or_default();
-                return Err(Error::Full {
-                    what: "exposures",
-                    capacity,
-                });
-            }
-            result => result?,
-        }
-        self.known.exposed(exposure);
-        if exposure.protocol() == Protocol::Udp {
-            self.end_older_flows(exposure)?;
-        }
-        Ok(())
+        self.expose_all(slice::from_ref(exposure))
+    }
+
+    /// Opens several ports of the host at once, all of them or none, as
+    /// [`expose`](Self::expose) does with one.
+    ///
+    /// # Errors
+    /// As [`expose`](Self::expose), for the first exposure that is at fault;
+    /// [`Error::Conflict`] also if two of them want the same port for
+    /// different targets.
+    pub fn expose_all(&mut self, exposures: &[Exposure]) -> Result<(), Error> {
+        self.check_guests(exposures)?;
+        self.check_ports(exposures)?;
+        self.add_elements(exposures)?;
+        self.end_older_flows(exposures)
     }
 
     /// Closes a port of the host.
@@ -77,18 +65,88 @@ impl Host {
         }
     }
 
-    /// The name of the guest that the exposure leads to.
-    fn label(&mut self, exposure: &Exposure) -> Result<Option<Comment>, Error> {
-        let address = exposure.guest().ip();
-        if self.known.guest_of_address(address).is_none() {
+    /// Makes sure that each exposure leads to an attached guest.
+    fn check_guests(&mut self, exposures: &[Exposure]) -> Result<(), Error> {
+        let stranger = |known: &Known| {
+            let runs = exposures.chunk_by(|one, next| one.guest().ip() == next.guest().ip());
+            let mut addresses = runs.filter_map(|run| Some(run.first()?.guest().ip()));
+            addresses.find(|&address| known.guest_of_address(address).is_none())
+        };
+        if stranger(&self.known).is_some() {
             self.read()?;
         }
-        let absent = || Error::Absent {
-            kind: "guest",
-            name: address.to_string().into(),
-        };
-        let guest = self.known.guest_of_address(address).ok_or_else(absent)?;
-        Ok(Some(Comment::new(guest.name())?))
+        match stranger(&self.known) {
+            None => Ok(()),
+            Some(address) => Err(Error::Absent {
+                kind: "guest",
+                name: address.to_string().into(),
+            }),
+        }
+    }
+
+    /// Makes sure that the ports are free, since a batch that the kernel
+    /// refuses takes it 8–12 ms. The exposures are remembered at once, so
+    /// that those that clash with each other are found as well; should they
+    /// not come into force, that costs a question to the kernel later.
+    fn check_ports(&mut self, exposures: &[Exposure]) -> Result<(), Error> {
+        for (index, exposure) in exposures.iter().enumerate() {
+            if self.known.claim(exposure) {
+                continue;
+            }
+            self.check_free(exposure)?;
+            let rival = exposures
+                .iter()
+                .take(index)
+                .find(|other| other.key() == exposure.key() && other.guest() != exposure.guest());
+            if let Some(rival) = rival {
+                return Err(Conflict::new(exposure, rival).into());
+            }
+            self.known.exposed(exposure);
+        }
+        Ok(())
+    }
+
+    /// Adds the elements of the exposures in one batch.
+    fn add_elements(&mut self, exposures: &[Exposure]) -> Result<(), Error> {
+        let (layout, known) = (&self.layout, &self.known);
+        self.batch.clear();
+        for map in layout.exposure_maps() {
+            let theirs = exposures
+                .iter()
+                .filter(|exposure| ptr::eq(layout.map_of(exposure), map));
+            // Exposures of one guest mostly come one after the other.
+            let mut last = None;
+            let elements = theirs.map(|exposure| {
+                let address = exposure.guest().ip();
+                let (_, label) = last
+                    .filter(|&(guest, _)| guest == address)
+                    .unwrap_or_else(|| {
+                        let guest = known.guest_of_address(address);
+                        let label = guest.and_then(|guest| Comment::new(guest.name()).ok());
+                        (address, label)
+                    });
+                last = Some((address, label));
+                exposure_element(exposure, label)
+            });
+            self.batch.add_elements(map, elements);
+        }
+        match self.nft.commit(&mut self.batch) {
+            Err(error) if error.is_exists() => {
+                for exposure in exposures {
+                    self.check_free(exposure)?;
+                }
+                Err(error)
+            }
+            Err(error) if error.raw_os_error() == Some(libc::ENFILE) => {
+                // All maps are of one size.
+                let capacity = self.layout.dnat4.capacity().unwrap_or_default();
+                Err(Error::Full {
+                    what: "exposures",
+                    capacity,
+                })
+            }
+            result => result,
+        }
     }
 
     /// What the kernel has on the host's side of this exposure.
@@ -115,38 +173,48 @@ impl Host {
         Err(Conflict::new(exposure, format_args!("{holder} of guest {name}")).into())
     }
 
-    /// Ends UDP flows to this port of the host that do not reach the guest.
-    /// Flows to other hosts' ports of that number pass through and are left
-    /// alone.
-    fn end_older_flows(&mut self, exposure: &Exposure) -> Result<(), Error> {
-        let protocol = exposure.protocol().number();
-        let mut original = TupleFilter::new()
-            .protocol(protocol)
-            .destination_port(exposure.host_port());
-        if let Some(address) = exposure.host_address() {
-            original = original.destination(address);
-        }
-        let family = FlowFilter::family_of(exposure.guest().ip());
-        let mut flows = conntrack::flows(self.nft.connection_mut(), &family.original(original))?;
-        flows.retain(|flow| flow.reply().source() != exposure.guest().ip());
-        if flows.is_empty() {
-            return Ok(());
-        }
-        let local: HashSet<_> = self
-            .rtnl
-            .addresses(None)?
-            .iter()
-            .map(|address| address.net().addr())
-            .collect();
-        for flow in flows
-            .iter()
-            .filter(|flow| local.contains(&flow.original().destination()))
-        {
-            conntrack::delete(
-                self.nft.connection_mut(),
-                &family.original(TupleFilter::from(flow.original())),
-            )?;
+    /// Ends UDP flows to these ports of the host that do not reach the guest
+    /// that the port leads to now. Flows to other hosts' ports of that number
+    /// pass through and are left alone.
+    fn end_older_flows(&mut self, exposures: &[Exposure]) -> Result<(), Error> {
+        for family in [FlowFilter::ipv4(), FlowFilter::ipv6()] {
+            let of_family = |exposure: &&Exposure| {
+                exposure.protocol() == Protocol::Udp
+                    && FlowFilter::family_of(exposure.guest().ip()) == family
+            };
+            let mut original = TupleFilter::new().protocol(Protocol::Udp.number());
+            let mut exposures = exposures.iter().filter(of_family);
+            match (exposures.next(), exposures.next()) {
+                (None, _) => continue,
+                (Some(only), None) => original = original.destination_port(only.host_port()),
+                (Some(_), Some(_)) => {}
+            }
+            let flows = conntrack::flows(self.nft.connection_mut(), &family.original(original))?;
+            for flow in self.astray(flows)? {
+                let this = family.original(TupleFilter::from(flow.original()));
+                conntrack::delete(self.nft.connection_mut(), &this)?;
+            }
         }
         Ok(())
+    }
+
+    /// Of these flows, those to an exposed port of the host that reach
+    /// something else than its guest.
+    fn astray(&mut self, mut flows: Vec<Flow>) -> Result<Vec<Flow>, Error> {
+        flows.retain(|flow| {
+            let to = flow.original();
+            let port = to.destination_port().unwrap_or_default();
+            let target = self.known.target_at(Protocol::Udp, to.destination(), port);
+            target.is_some_and(|target| target.ip() != flow.reply().source())
+        });
+        if !flows.is_empty() {
+            let addresses = self.rtnl.addresses(None)?;
+            let local: HashSet<_> = addresses
+                .iter()
+                .map(|address| address.net().addr())
+                .collect();
+            flows.retain(|flow| local.contains(&flow.original().destination()));
+        }
+        Ok(flows)
     }
 }

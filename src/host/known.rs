@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::Host;
 use crate::error::Error;
-use crate::exposure::{Exposure, Key, read_exposure, read_guard};
+use crate::exposure::{Exposure, Key, Protocol, read_exposure, read_guard};
 use crate::guest::{Attachment, Guest, GuestName};
 use crate::route::{Link, Neighbour};
 
@@ -50,10 +50,6 @@ impl Known {
         (0..slots).find(|slot| !self.guests.contains_key(slot) && !occupied.contains(slot))
     }
 
-    pub(super) fn target_of(&self, exposure: &Exposure) -> Option<SocketAddr> {
-        self.exposures.get(&exposure.key()).copied()
-    }
-
     pub(super) fn attached(&mut self, guest: Attachment) {
         self.by_name.insert(guest.name().into(), guest.slot);
         self.by_address.insert(guest.ipv4.into(), guest.slot);
@@ -67,6 +63,25 @@ impl Known {
         self.by_address.remove(&guest.ipv4.into());
         self.by_address.remove(&guest.ipv6.into());
         self.exposures.retain(|_, target| !guest.has(target.ip()));
+    }
+
+    /// Where this port of a host address leads: the exposure of the very
+    /// address decides before one of all addresses.
+    pub(super) fn target_at(
+        &self,
+        protocol: Protocol,
+        address: IpAddr,
+        port: u16,
+    ) -> Option<SocketAddr> {
+        let keys = Key::reached_at(protocol, address, port)?;
+        keys.iter().find_map(|key| self.exposures.get(key).copied())
+    }
+
+    /// Remembers `exposure` unless its port is known to lead elsewhere, and
+    /// says whether it did.
+    pub(super) fn claim(&mut self, exposure: &Exposure) -> bool {
+        let target = self.exposures.entry(exposure.key());
+        *target.or_insert_with(|| exposure.guest()) == exposure.guest()
     }
 
     pub(super) fn exposed(&mut self, exposure: &Exposure) {

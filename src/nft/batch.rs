@@ -214,7 +214,21 @@ impl Batch {
         Ok(all.map(|message| Message::of(&message)).collect())
     }
 
-    /// The batch as it is sent, or what could not be written.
+    /// The batch as it is sent when its first message is numbered `sequence`:
+    /// for other transports, and for [`Exchange::batch`] to read the answer.
+    /// The last operation is to be acknowledged.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] and [`Error::Encode`] for what could not be written.
+    ///
+    /// [`Exchange::batch`]: crate::conn::Exchange::batch
+    pub fn encode(&mut self, sequence: u32) -> Result<&[u8], Error> {
+        let requests = self.finish()?;
+        requests.prepare(sequence, requests.len().saturating_sub(2));
+        Ok(requests.as_bytes())
+    }
+
+    /// The batch, or what could not be written.
     pub(crate) fn finish(&mut self) -> Result<&mut Requests, Error> {
         match &self.error {
             Some(Latched::Invalid(invalid)) => return Err(invalid.clone().into()),

@@ -368,7 +368,7 @@ impl Set {
     fn encode_userdata(&self, out: &mut Writer<'_>) {
         let mut entries = Entries::new();
         entries.number(userdata::SET_KEY_ORDER, self.key_order);
-        if self.is_map() {
+        if self.is_map() || self.data_order != 0 {
             entries.number(userdata::SET_DATA_ORDER, self.data_order);
         }
         entries.comment(userdata::SET_COMMENT, self.comment.as_ref());

@@ -25,14 +25,14 @@ pub(crate) const SET_COMMENT: u8 = 7;
 /// Entries that are written one after the other, without allocation.
 #[derive(Debug)]
 pub(crate) struct Entries {
-    bytes: [u8; MAX],
+    bytes: [u8; ROOM],
     length: usize,
 }
 
 impl Entries {
     pub(crate) const fn new() -> Self {
         Self {
-            bytes: [0; MAX],
+            bytes: [0; ROOM],
             length: 0,
         }
     }
@@ -82,8 +82,10 @@ impl Entries {
     }
 }
 
-/// The entries in `bytes`, up to the first that is cut off.
-pub(crate) fn read(mut bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+/// The entries in `bytes`, up to the first that is cut off or that the kernel
+/// would not have stored.
+pub(crate) fn read(bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    let mut bytes = bytes.get(..MAX).unwrap_or(bytes);
     iter::from_fn(move || {
         let (&[kind, length], rest) = bytes.split_first_chunk()?;
         let (value, rest) = rest.split_at_checked(usize::from(length))?;
@@ -100,6 +102,10 @@ pub(crate) fn number(value: &[u8]) -> Option<u32> {
 /// `NFT_USERDATA_MAXLEN`.
 const MAX: usize = 256;
 
+/// Room for all that can be read, and a comment, orders and flags besides:
+/// what is too much for the kernel it refuses, nothing is lost in silence.
+const ROOM: usize = MAX + 160;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,6 +119,21 @@ mod tests {
         assert_eq!(bytes[..6], [0, 4, b'w', b'e', b'b', 0]);
         let read: Vec<_> = read(bytes).collect();
         assert_eq!(read, [(0, &b"web\0"[..]), (1, &1_u32.to_ne_bytes()[..])]);
+    }
+
+    #[test]
+    fn whatever_is_read_is_written() {
+        let mut bytes = Vec::new();
+        for _ in 0..40 {
+            bytes.extend([9, 5, 1, 2, 3, 4, 5]);
+        }
+        let mut entries = Entries::new();
+        entries.comment(COMMENT, Some(&Comment::new(&"c".repeat(127)).unwrap()));
+        entries.number(ELEMENT_FLAGS, 1);
+        entries.raw(&bytes);
+        let written: Vec<_> = read(&bytes).collect();
+        assert_eq!(written.len(), 256 / 7);
+        assert_eq!(entries.length, 130 + 6 + 7 * written.len());
     }
 
     #[test]

@@ -109,7 +109,7 @@ impl Address {
         self.dad_failed
     }
 
-    pub(super) fn check(&self) -> Result<(), Invalid> {
+    pub(crate) fn check(&self) -> Result<(), Invalid> {
         match self.peer {
             Some(peer) if peer.is_ipv4() != self.net.addr().is_ipv4() => Err(Invalid::new(
                 "peer address",
@@ -120,7 +120,7 @@ impl Address {
         }
     }
 
-    pub(super) fn encode(&self, out: &mut Writer<'_>) {
+    pub(crate) fn encode(&self, out: &mut Writer<'_>) {
         let address = self.net.addr();
         let mut message = AddressMessage::default();
         message.header.family = family_of(address);
@@ -137,7 +137,7 @@ impl Address {
         emit(out, &message);
     }
 
-    pub(super) fn decode(message: &Message<'_>) -> Result<Self, DecodeError> {
+    pub(crate) fn decode(message: &Message<'_>) -> Result<Self, DecodeError> {
         let message: AddressMessage = parse(message, "address")?;
         let index = IfIndex::new(message.header.index)
             .map_err(|_| DecodeError::Range { what: "ifa_index" })?;

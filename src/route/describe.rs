@@ -16,7 +16,7 @@ use super::neighbour::Neighbour;
 use super::rule::RoutingRule;
 
 /// A request as `ip` would be told it: `add address 198.51.100.1/30 dev 7`.
-pub(super) struct Described<'a>(pub(super) &'a Message<'a>);
+pub(crate) struct Described<'a>(pub(crate) &'a Message<'a>);
 
 impl fmt::Display for Described<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -54,7 +54,7 @@ impl fmt::Display for Described<'_> {
 
 /// The number of the attribute that an error offset points at. Offsets count
 /// from the netlink header, the attributes start behind the family's.
-pub(super) fn attribute_at(message: &Message<'_>, offset: u32) -> Option<u16> {
+pub(crate) fn attribute_at(message: &Message<'_>, offset: u32) -> Option<u16> {
     let header = match message.kind() {
         RTM_NEWLINK | RTM_SETLINK | RTM_DELLINK => 16,
         RTM_NEWADDR | RTM_DELADDR => 8,

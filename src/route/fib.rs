@@ -1,9 +1,11 @@
 //! Routes: `RTM_NEWROUTE` and its kin, `rtnetlink(7)`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use netlink_packet_core::Parseable;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope,
@@ -12,10 +14,10 @@ use netlink_packet_route::route::{
 
 use crate::IfIndex;
 use crate::error::Invalid;
-use crate::wire::uapi::rtnetlink::{RT_TABLE_MAIN, RTPROT_STATIC};
+use crate::wire::uapi::rtnetlink::{RT_TABLE_MAIN, RTA_MULTIPATH, RTPROT_STATIC};
 use crate::wire::{DecodeError, Message, Writer};
 
-use super::codec::{emit, family_of, parse};
+use super::codec::{emit, family_of};
 use super::kinds::{RouteKind, Scope};
 
 /// What the kernel gives an IPv6 route without a metric
@@ -195,7 +197,7 @@ impl Route {
 
     /// A route to be added must be all there; to delete one, what is known of
     /// it is enough.
-    pub(super) fn check_whole(&self) -> Result<(), Invalid> {
+    pub(crate) fn check_whole(&self) -> Result<(), Invalid> {
         if self.partial {
             let why = "has parts that are not known here";
             return Err(Invalid::new("route", self, why));
@@ -227,7 +229,7 @@ impl Route {
         }
     }
 
-    pub(super) fn encode(&self, out: &mut Writer<'_>) {
+    pub(crate) fn encode(&self, out: &mut Writer<'_>) {
         let mut message = RouteMessage::default();
         let address = self.destination.addr();
         message.header.address_family = family_of(address);
@@ -258,13 +260,14 @@ impl Route {
     }
 
     /// Reads a route; `None` for one that is not IPv4 or IPv6.
-    pub(super) fn decode(message: &Message<'_>) -> Result<Option<Self>, DecodeError> {
+    pub(crate) fn decode(message: &Message<'_>) -> Result<Option<Self>, DecodeError> {
         let malformed = DecodeError::Malformed { what: "route" };
         let header = RouteHeader::parse(message.body()).map_err(|_| malformed)?;
         let Some(any) = any_address(header.address_family) else {
             return Ok(None);
         };
-        let message: RouteMessage = parse(message, "route")?;
+        let (body, several) = without_next_hops(message)?;
+        let message = RouteMessage::parse(&body).map_err(|_| malformed)?;
         let length = header.destination_prefix_length;
         let mut route = Self::new(any);
         let mut destination = any.addr();
@@ -273,7 +276,7 @@ impl Route {
         route.protocol = header.protocol.into();
         route.metric = None;
         route.onlink = header.flags.contains(RouteFlags::Onlink);
-        route.partial = header.source_prefix_length > 0 || header.tos > 0;
+        route.partial = several || header.source_prefix_length > 0 || header.tos > 0;
         for attribute in message.attributes {
             match attribute {
                 RouteAttribute::Destination(address) => {
@@ -367,6 +370,29 @@ impl fmt::Display for Route {
 /// `RTA_TABLE`.
 fn short_table(table: u32) -> u8 {
     u8::try_from(table).unwrap_or_default()
+}
+
+/// The body of `message` without several next hops, and whether there are
+/// any. The parser calls itself for next hops inside of next hops, as deep as
+/// the bytes say.
+fn without_next_hops<'a>(message: &Message<'a>) -> Result<(Cow<'a, [u8]>, bool), DecodeError> {
+    let (header, attrs) = message.split::<12>()?;
+    let mut several = false;
+    for attribute in attrs.clone() {
+        several |= attribute?.kind() == RTA_MULTIPATH;
+    }
+    if !several {
+        return Ok((message.body().into(), false));
+    }
+    let mut body = Vec::with_capacity(message.body().len());
+    let mut out = Writer::new(&mut body);
+    out.fixed(header);
+    for attribute in attrs.flatten() {
+        if attribute.kind() != RTA_MULTIPATH {
+            out.put_raw(attribute.kind_and_flags(), attribute.payload());
+        }
+    }
+    Ok((body.into(), true))
 }
 
 fn any_address(family: AddressFamily) -> Option<IpNet> {

@@ -134,7 +134,7 @@ impl Link {
         self.ipv4.get(setting)
     }
 
-    pub(super) fn decode(message: &Message<'_>) -> Result<Self, DecodeError> {
+    pub(crate) fn decode(message: &Message<'_>) -> Result<Self, DecodeError> {
         let (&header, attrs) = message.split::<16>()?;
         let [_, _, _, _, i0, i1, i2, i3, f0, f1, f2, f3, ..] = header;
         let index = IfIndex::new(u32::from_ne_bytes([i0, i1, i2, i3]))

@@ -8,7 +8,7 @@
 mod address;
 mod changes;
 mod codec;
-mod describe;
+pub(crate) mod describe;
 mod devconf;
 mod fib;
 mod fib_filter;

@@ -59,7 +59,7 @@ impl Neighbour {
         self.state
     }
 
-    pub(super) fn encode(&self, out: &mut Writer<'_>) {
+    pub(crate) fn encode(&self, out: &mut Writer<'_>) {
         let mut message = NeighbourMessage::default();
         message.header.family = family_of(self.ip);
         message.header.ifindex = self.index.get();
@@ -74,7 +74,7 @@ impl Neighbour {
     }
 
     /// Reads an entry; `None` for one that is not of IPv4 or IPv6.
-    pub(super) fn decode(message: &Message<'_>) -> Result<Option<Self>, DecodeError> {
+    pub(crate) fn decode(message: &Message<'_>) -> Result<Option<Self>, DecodeError> {
         let message: NeighbourMessage = parse(message, "neighbour")?;
         let index = IfIndex::new(message.header.ifindex).map_err(|_| DecodeError::Range {
             what: "ndm_ifindex",

@@ -145,7 +145,7 @@ impl RoutingRule {
         self.partial
     }
 
-    pub(super) fn check(&self) -> Result<(), Invalid> {
+    pub(crate) fn check(&self) -> Result<(), Invalid> {
         let invalid = |what, value: &dyn fmt::Display, why| Err(Invalid::new(what, value, why));
         if self.partial {
             return invalid("routing rule", self, "has parts that are not known here");
@@ -168,7 +168,7 @@ impl RoutingRule {
         }
     }
 
-    pub(super) fn encode(&self, out: &mut Writer<'_>) {
+    pub(crate) fn encode(&self, out: &mut Writer<'_>) {
         let mut message = RuleMessage::default();
         message.header.family = if self.ipv4 {
             AddressFamily::Inet
@@ -204,7 +204,7 @@ impl RoutingRule {
     }
 
     /// Reads a rule; `None` for one that is not of IPv4 or IPv6.
-    pub(super) fn decode(message: &Message<'_>) -> Result<Option<Self>, DecodeError> {
+    pub(crate) fn decode(message: &Message<'_>) -> Result<Option<Self>, DecodeError> {
         let flags = message.header().flags;
         let message: RuleMessage = parse(message, "routing rule")?;
         let header = message.header;

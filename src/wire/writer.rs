@@ -52,7 +52,10 @@ impl<'b> Writer<'b> {
 
     /// Appends an attribute as it was read, with its flags.
     pub fn put_raw(&mut self, kind_and_flags: u16, payload: &[u8]) {
-        self.attribute(kind_and_flags, kind_and_flags, |out| out.fixed(payload));
+        // Not `fixed`, whose padding would count as payload.
+        self.attribute(kind_and_flags, kind_and_flags, |out| {
+            out.buffer.extend_from_slice(payload);
+        });
     }
 
     /// Appends a fixed structure as bytes: a family header such as
@@ -180,5 +183,15 @@ mod tests {
             write(|out| out.put(NAME, "a\0c")),
             Err(EncodeError::NulInText { kind: 3 })
         );
+    }
+
+    #[test]
+    fn raw_attribute_keeps_its_length() {
+        let written = [5, 0, 2, 0x80, 7, 0, 0, 0];
+        let mut bytes = Vec::new();
+        let mut out = Writer::new(&mut bytes);
+        out.put_raw(NLA_F_NESTED | 2, &[7]);
+        out.finish().unwrap();
+        assert_eq!(bytes, written);
     }
 }

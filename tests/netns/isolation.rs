@@ -5,10 +5,14 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use libtest_mimic::Trial;
-use tapwire::nft::{Expr, Family, Nft, Rule};
-use tapwire::route::{Address, Ipv4Setting, LinkChange, NewLink, Route, Rtnl};
+use tapwire::nft::{
+    Batch, Chain, ChainType, Expr, Family, Hook, Name, Nft, Port, Rule, Table, priority, tcp,
+};
+use tapwire::route::{
+    Address, Ipv4Setting, Ipv6Setting, LinkChange, NewLink, Route, Rtnl, ipv6_setting,
+};
 use tapwire::sys::NetNs;
-use tapwire::{IfIndex, IfName};
+use tapwire::{Error, IfIndex, IfName, Protocol};
 
 use crate::stand_ins::frame;
 use crate::support::trials;
@@ -25,6 +29,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         loopback_of_the_node_is_closed_to_neighbours_despite_route_localnet,
         loopback_of_the_node_is_closed_to_guests_despite_route_localnet,
         node_forwards_for_its_guests_only,
+        traffic_that_others_translate_is_none_of_ours,
     ]
 }
 
@@ -257,13 +262,16 @@ fn loopback_of_the_node_is_closed_to_guests_despite_route_localnet() {
     );
 }
 
-/// The node has two neighbours; it forwarded nothing between them before and
-/// must not now, though it forwards for its guests.
-fn node_forwards_for_its_guests_only() {
-    let world = World::new();
+fn eth1() -> IfName {
+    "eth1".parse().unwrap()
+}
+
+/// Another network, to which the node is the router of the outside, did it
+/// forward: `198.51.100.7` and `2001:db8:2::7` by the node's `eth1`.
+fn third_network(world: &World) -> NetNs {
     let third = NetNs::new().unwrap();
     let link = IfIndex::new(200).unwrap();
-    let eth1: IfName = "eth1".parse().unwrap();
+    let eth1 = eth1();
     let nets = [
         ["198.51.100.1/24", "2001:db8:2::1/64"],
         ["198.51.100.7/24", "2001:db8:2::7/64"],
@@ -317,6 +325,14 @@ fn node_forwards_for_its_guests_only() {
         route(&mut rtnl, ["198.51.100.0/24", "2001:db8:2::/64"], NODE);
     };
     world.outside.run(back).unwrap();
+    third
+}
+
+/// The node has two neighbours; it forwarded nothing between them before and
+/// must not now, though it forwards for its guests.
+fn node_forwards_for_its_guests_only() {
+    let world = World::new();
+    let third = third_network(&world);
     let mut host = world.host();
     let (guest, vm) = world.boot(&mut host, "hello-world");
     for family in FAMILIES {
@@ -352,9 +368,48 @@ fn node_forwards_for_its_guests_only() {
                 .unwrap()
                 .ipv4_setting(Ipv4Setting::Forwarding)
         };
-        assert_eq!(forwarding(eth1), Some(0), "switched off again");
-        let path = "/proc/sys/net/ipv6/conf/eth1/force_forwarding";
-        assert!(std::fs::read_to_string(path).is_ok_and(|value| value.trim() == "0"));
+        assert_eq!(forwarding(eth1()), Some(0), "switched off again");
+        let switch = match ipv6_setting(eth1(), Ipv6Setting::ForceForwarding) {
+            Err(Error::Unsupported { .. }) => {
+                ipv6_setting("all".parse().unwrap(), Ipv6Setting::Forwarding)
+            }
+            switch => switch,
+        };
+        assert_eq!(switch.unwrap(), 0, "switched off again");
     };
     world.node.run(off).unwrap();
+}
+
+/// Another translates a port of the node to the third network, and switches
+/// forwarding on for all, after the host has noted its uplinks: as when a
+/// container engine starts later.
+fn traffic_that_others_translate_is_none_of_ours() {
+    let world = World::new();
+    let third = third_network(&world);
+    let _host = world.host();
+    let _server = World::server(&third, 0, PORT);
+    world
+        .node
+        .run(|| {
+            std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
+            let table = Table::new(Family::IP, Name::constant("other"));
+            let name = Name::constant("pre");
+            let chain = Chain::base(
+                &table,
+                name,
+                ChainType::NAT,
+                Hook::PREROUTING,
+                priority::DSTNAT,
+            );
+            let to = ip("198.51.100.7");
+            let rule = Rule::new(&chain)
+                .matching(tcp::dport().equal(Port(9000)))
+                .dnat(to, Some(Port(PORT)));
+            let mut batch = Batch::new();
+            batch.add(&table).add(&chain).add(&rule);
+            Nft::open().unwrap().commit(&mut batch).unwrap();
+        })
+        .unwrap();
+    let (name, source) = ask(&world.outside, Protocol::Tcp, at(NODE[0], 9000), SOON).unwrap();
+    assert_eq!((name.as_str(), source), ("server", ip(OUTSIDE[0])));
 }

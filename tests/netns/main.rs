@@ -17,6 +17,7 @@ mod agent;
 mod bad_input;
 mod conntrack;
 mod crash;
+mod expose;
 mod exposure;
 mod host;
 mod isolation;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         bad_input::trials(),
         conntrack::trials(),
         crash::trials(),
+        expose::trials(),
         exposure::trials(),
         host::trials(),
         isolation::trials(),

@@ -183,7 +183,6 @@ impl Layout {
                 .matching(self.outgoing())
                 .jump(to_guest.name().clone()),
         );
-        batch.add(&Rule::new(forward).matching(self.incoming()).accept());
         for (family, uplinks) in [(Family::IP, &self.uplinks4), (Family::IP6, &self.uplinks6)] {
             batch.add(
                 &Rule::new(forward)
@@ -193,11 +192,6 @@ impl Layout {
             );
         }
         batch.add(&Rule::new(to_guest).matching(known()).accept());
-        batch.add(
-            &Rule::new(to_guest)
-                .matching(ct::state().any_of(ct::State::INVALID))
-                .drop(),
-        );
         batch.add(&Rule::new(to_guest).matching(translated()).accept());
         batch.add(
             &Rule::new(to_guest)

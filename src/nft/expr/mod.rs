@@ -277,6 +277,23 @@ impl Expr {
     /// [`DecodeError`] if they are malformed. An expression that is not known
     /// here, also in a form that is not known, is none.
     pub(crate) fn decode(attrs: Attrs<'_>) -> Result<Self, DecodeError> {
+        Self::read(attrs, Self::known)
+    }
+
+    /// Reads an expression that another runs. The kernel takes none there
+    /// that runs others itself; such a one is not known here, so that no
+    /// bytes nest without end.
+    fn decode_inner(attrs: Attrs<'_>) -> Result<Self, DecodeError> {
+        Self::read(attrs, |name, data| match name {
+            Dynset::NAME => Ok(None),
+            _ => Self::known(name, data),
+        })
+    }
+
+    fn read(
+        attrs: Attrs<'_>,
+        known: impl FnOnce(&str, Attrs<'_>) -> Result<Option<Self>, DecodeError>,
+    ) -> Result<Self, DecodeError> {
         let mut name = None;
         let mut data = None;
         for attribute in attrs {
@@ -291,15 +308,16 @@ impl Expr {
             kind: NFTA_EXPR_NAME.kind(),
         })?;
         let unknown = || {
-            Self::Unknown(Unknown {
+            let data = data.clone().map(rewritten).transpose()?;
+            Ok(Self::Unknown(Unknown {
                 name: name.as_ref().into(),
-                data: data.as_ref().map(|data| data.as_bytes().into()),
-            })
+                data,
+            }))
         };
-        let known = Self::known(&name, data.clone().unwrap_or(Attrs::new(&[])));
+        let known = known(&name, data.clone().unwrap_or(Attrs::new(&[])));
         match known {
             Ok(Some(known)) => Ok(known),
-            Ok(None) | Err(DecodeError::Missing { .. }) => Ok(unknown()),
+            Ok(None) | Err(DecodeError::Missing { .. }) => unknown(),
             Err(error) => Err(error),
         }
     }
@@ -347,7 +365,7 @@ impl Carried<Nest> for Expr {
     }
 
     fn get(_: Attr<Nest>, from: &Attribute<'_>) -> Result<Self, DecodeError> {
-        Self::decode(from.nested())
+        Self::decode_inner(from.nested())
     }
 }
 
@@ -368,9 +386,67 @@ impl Carried<Nest> for Vec<Expr> {
 
     fn get(_: Attr<Nest>, from: &Attribute<'_>) -> Result<Self, DecodeError> {
         from.nested()
-            .map(|attribute| Expr::decode(attribute?.nested()))
+            .map(|attribute| Expr::decode_inner(attribute?.nested()))
             .collect()
     }
 }
 
+/// The bytes of `attrs` as they are written, all of them padded.
+fn rewritten(attrs: Attrs<'_>) -> Result<Box<[u8]>, DecodeError> {
+    let mut bytes = Vec::with_capacity(attrs.as_bytes().len());
+    let mut out = Writer::new(&mut bytes);
+    for attribute in attrs {
+        let attribute = attribute?;
+        out.put_raw(attribute.kind_and_flags(), attribute.payload());
+    }
+    Ok(bytes.into())
+}
+
 const NOTRACK: &str = "notrack";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Bytes;
+    use crate::wire::uapi::nf_tables_expr::NFTA_DYNSET_EXPR;
+
+    fn rewritten(expression: &Expr) -> Expr {
+        let mut bytes = Vec::new();
+        let mut out = Writer::new(&mut bytes);
+        expression.encode(&mut out);
+        out.finish().unwrap();
+        Expr::decode(Attrs::new(&bytes)).unwrap()
+    }
+
+    #[test]
+    fn expressions_nested_as_deep_as_bytes_go_do_not_exhaust_the_stack() {
+        let mut bytes = Vec::new();
+        loop {
+            let mut next = Vec::new();
+            let mut out = Writer::new(&mut next);
+            out.put(NFTA_EXPR_NAME, "dynset");
+            out.nest(NFTA_EXPR_DATA, |out| {
+                out.nest(NFTA_DYNSET_EXPR, |out| out.fixed(&bytes));
+            });
+            if out.finish().is_err() {
+                break;
+            }
+            bytes = next;
+        }
+        assert!(bytes.len() > 60_000);
+        assert!(Expr::decode(Attrs::new(&bytes)).is_ok());
+    }
+
+    #[test]
+    fn unknown_expression_without_its_last_padding_reads_equal_when_written() {
+        let mut bytes = Vec::new();
+        let mut out = Writer::new(&mut bytes);
+        out.put(NFTA_EXPR_NAME, "exthdr");
+        let data = Attr::<Bytes>::new(NFTA_EXPR_DATA.kind());
+        out.put(data, &[8, 0, 1, 0, 0, 0, 0, 1, 6, 0, 2, 0, 7, 7]);
+        out.finish().unwrap();
+        let read = Expr::decode(Attrs::new(&bytes)).unwrap();
+        assert!(matches!(read, Expr::Unknown(_)));
+        assert_eq!(rewritten(&read), read);
+    }
+}

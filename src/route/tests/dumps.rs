@@ -131,3 +131,24 @@ proptest! {
         read_all(&body);
     }
 }
+
+#[test]
+fn next_hops_nested_as_deep_as_bytes_go_do_not_exhaust_the_stack() {
+    let mut hops: Vec<u8> = Vec::new();
+    while let Ok(length) = u16::try_from(hops.len() + 12) {
+        let [l0, l1] = length.to_ne_bytes();
+        let [h0, h1] = (length - 4).to_ne_bytes();
+        let head = [l0, l1, 9, 0, h0, h1, 0, 0, 1, 0, 0, 0];
+        hops.splice(0..0, head);
+    }
+    let header = [2, 0, 0, 0, 254, 4, 0, 1, 0, 0, 0, 0];
+    let bytes = super::request(RTM_NEWROUTE, |out| {
+        out.fixed(&[&header[..], &hops].concat());
+    });
+    assert!(
+        Route::decode(&super::only(&bytes))
+            .unwrap()
+            .unwrap()
+            .is_partial()
+    );
+}

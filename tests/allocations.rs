@@ -1,0 +1,85 @@
+//! Installing an exposure takes no memory from the heap on a handle that has
+//! done the like before.
+//!
+//! A program of its own, since what counts the allocations replaces the
+//! program's allocator.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test that cannot go on has failed"
+)]
+
+#[expect(dead_code, reason = "no other program judges here")]
+#[path = "netns/support.rs"]
+mod support;
+
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::process::ExitCode;
+
+use libtest_mimic::Arguments;
+use tapwire::{Exposure, Flows, Guest, Host, Owner, Protocol};
+
+use support::trials;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    if !arguments.list
+        && let Err(sentence) = support::gain_rights()
+    {
+        eprintln!("{sentence}");
+        return ExitCode::FAILURE;
+    }
+    let trials = trials![
+        exposure_on_a_warm_handle_allocates_nothing,
+        thousand_exposures_on_a_warm_handle_allocate_nothing,
+        memory_grows_rarely_as_exposures_come_one_by_one,
+    ];
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn exposure_on_a_warm_handle_allocates_nothing() {
+    let (mut host, exposures) = host(8080..8082);
+    let [first, further] = exposures.as_slice() else {
+        panic!("not two exposures");
+    };
+    host.expose(first).unwrap();
+    let allocations = count(|| host.expose(further).unwrap());
+    assert_eq!(allocations, 0);
+}
+
+fn thousand_exposures_on_a_warm_handle_allocate_nothing() {
+    let (mut host, exposures) = host(8000..9000);
+    host.expose_all(&exposures).unwrap();
+    for exposure in &exposures {
+        host.withdraw(exposure, Flows::Drain).unwrap();
+    }
+    let allocations = count(|| host.expose_all(&exposures).unwrap());
+    assert_eq!(allocations, 0);
+}
+
+fn memory_grows_rarely_as_exposures_come_one_by_one() {
+    let (mut host, exposures) = host(8000..9000);
+    let allocations = count(|| {
+        for exposure in &exposures {
+            host.expose(exposure).unwrap();
+        }
+    });
+    // What a handle remembers doubles in size from 4 to 1 024.
+    assert!(allocations < 16, "{allocations} allocations");
+}
+
+/// A host in the thread's namespace, and exposures of its guest.
+fn host(ports: Range<u16>) -> (Host, Vec<Exposure>) {
+    let mut host = Host::open(Owner::new("riklet").unwrap()).unwrap();
+    let guest = host.attach(&Guest::new("hello-world").unwrap()).unwrap();
+    let target = SocketAddr::new(guest.ipv4().into(), 80);
+    let exposure = |port| Exposure::new(Protocol::Tcp, port, target).unwrap();
+    (host, ports.map(exposure).collect())
+}
+
+fn count(work: impl FnOnce()) -> u64 {
+    allocation_counter::measure(work).count_total
+}
