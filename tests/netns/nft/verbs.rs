@@ -9,9 +9,9 @@ use tapwire::nft::expr::{
 };
 use tapwire::nft::{
     Batch, Chain, ChainType, Comment, Content, CtExpectation, CtTimeout, Data, DataType, Element,
-    Event, Family, Hook, L4Proto, Name, NamedObject, Nft, ObjectState, ObjectType, Port, Register,
-    Rule, Set, Table, Timeouts, TraceType, TunnelInfo, TunnelIp4, TunnelOption, Verdict, Watch,
-    priority, tcp,
+    Event, Family, Hook, L4Proto, Mark, Name, NamedObject, Nft, ObjectState, ObjectType, Port,
+    Register, Rule, Set, Table, Timeouts, TraceType, TunnelInfo, TunnelIp4, TunnelOption, Verdict,
+    Watch, ct, priority, tcp,
 };
 
 use super::{addresses, begin, host, table};
@@ -22,6 +22,7 @@ pub(super) fn trials() -> Vec<Trial> {
         named_objects_are_read_and_listed_by_nft,
         object_maps_lead_to_objects,
         bound_chains_are_written_without_a_name,
+        statements_read_in_nft_as_in_its_language,
     ];
     let alone = trials![
         single_things_are_found_by_their_names,
@@ -172,6 +173,61 @@ fn bound_chains_are_written_without_a_name() {
             .iter()
             .any(|chain| chain.is_bound() && *chain.name() != "body")
     );
+}
+
+fn statements_read_in_nft_as_in_its_language() {
+    let mut nft = begin();
+    let (filter, nat) = (ChainType::FILTER, ChainType::NAT);
+    let input = Chain::base(&table(), name("in"), filter.clone(), Hook::INPUT, 0);
+    let raw = Chain::base(
+        &table(),
+        name("raw"),
+        filter,
+        Hook::PREROUTING,
+        priority::RAW,
+    );
+    let pre = Chain::base(
+        &table(),
+        name("pre"),
+        nat,
+        Hook::PREROUTING,
+        priority::DSTNAT,
+    );
+    let seen = NamedObject::new(&table(), name("seen"), Counter::new());
+    let key = [DataType::INET_SERVICE];
+    let map = Set::object_map(&table(), name("by_port"), &key, ObjectType::COUNTER);
+    let remark = Comment::constant("in: ");
+    let tcp_to = |chain: &Chain| Rule::new(chain).matching(tcp::dport().equal(Port(22)));
+    let mut batch = Batch::new();
+    batch.add(&input).add(&raw).add(&pre).add(&seen).add(&map);
+    batch.add(&Rule::new(&input).log(&remark));
+    batch.add(&Rule::new(&input).log_to(0, &remark));
+    batch.add(&Rule::new(&input).limit(10, 1, 5).accept());
+    batch.add(&Rule::new(&input).limit_over(10, 60, 5).drop());
+    batch.add(&Rule::new(&input).object(&seen));
+    batch.add(&Rule::new(&input).object_from(&[tcp::dport()], &map));
+    batch.add(&Rule::new(&input).set(ct::mark(), Mark(7)));
+    batch.add(&Rule::new(&raw).notrack());
+    batch.add(&tcp_to(&raw).tproxy(Family::IP, Port(80)));
+    batch.add(&tcp_to(&pre).redirect(Some(Port(80))));
+    batch.add(&tcp_to(&pre).redirect(None));
+    nft.commit(&mut batch).unwrap();
+    let text = run("nft", &["list", "table", "inet", "t"]);
+    for words in [
+        "log prefix \"in: \"\n",
+        "log prefix \"in: \" group 0\n",
+        "limit rate 10/second accept",
+        "limit rate over 10/minute drop",
+        "counter name \"seen\"",
+        "counter name tcp dport map @by_port",
+        "ct mark set 0x00000007",
+        "notrack",
+        "tcp dport 22 tproxy ip to :80",
+        "tcp dport 22 redirect to :80",
+        "tcp dport 22 redirect\n",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
 }
 
 fn single_things_are_found_by_their_names() {
