@@ -45,9 +45,9 @@ macro_rules! codecs {
 
 codecs! {
     Table: |message| Self::decode(message).map(Some), |self, out| self.encode(out), true;
-    Chain: |message| Self::decode(message).map(Some), |self, out| self.encode(out), true;
+    Chain: |message| Self::decode(message).map(Some), |self, out| self.encode(None, out), true;
     Set: |message| Self::decode(message).map(Some), |self, out| self.encode(0, out), true;
-    Rule: |message| Self::decode(message).map(Some), |self, out| self.encode(0, true, out), true;
+    Rule: |message| Self::decode(message).map(Some), |self, out| self.encode(0, true, &[], out), true;
     Elements: |message| Self::decode(message).map(Some), |self, out| write(self, out), true;
     Address: |message| Self::decode(message).map(Some), |self, out| self.encode(out),
         self.check().is_ok() && !self.is_tentative() && !self.dad_failed();

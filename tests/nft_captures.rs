@@ -49,6 +49,17 @@ fn no_expression_of_these_rulesets_is_unknown() {
 }
 
 #[test]
+fn listed_rules_read_only_what_they_wrote() {
+    for (name, bytes) in captures() {
+        for content in contents(&name, &bytes) {
+            if let Content::Rule(rule) = content {
+                assert_eq!(rule.check(), Ok(()), "{name}: {rule:#?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn cut_off_and_altered_messages_are_values_or_errors() {
     for (_, bytes) in captures() {
         for cut in (0..bytes.len().min(2048)).step_by(7) {

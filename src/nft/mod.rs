@@ -30,6 +30,7 @@ mod snapshot;
 mod spelling;
 mod table;
 mod trace;
+mod tracking;
 mod userdata;
 mod verdict;
 mod watch;

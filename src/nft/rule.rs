@@ -12,15 +12,16 @@ use super::carried::Carried;
 use super::expr::{Counter, Expr, Last};
 use super::header;
 use super::userdata::{self, Entries};
-use super::{Chain, Comment, DataType, Element, Family, Name};
+use super::{Chain, Comment, DataType, Element, Family, Name, tracking};
 
 /// A rule: expressions that run one after the other, until one ends it.
 ///
 /// The short forms ([`matching`](Self::matching), [`lookup`](Self::lookup),
 /// [`dnat_from`](Self::dnat_from), …) read as in `nft`, see to registers and
 /// to what the packet must be for a field to be there, and check types;
-/// [`expression`](Self::expression) takes anything. What does not fit is
-/// reported when the rule is committed.
+/// [`expression`](Self::expression) takes anything, but one that reads what no
+/// other has written does not pass ([`check`](Self::check)). What does not fit
+/// is reported when the rule is committed.
 ///
 /// ```
 /// use tapwire::nft::{Chain, Comment, DataType, Family, Name, Rule, Set, Table, ether, ip, meta};
@@ -143,9 +144,25 @@ impl Rule {
         self.comment.as_ref()
     }
 
-    /// What is wrong with it, if anything.
+    /// What is wrong with its short forms, if anything.
     pub const fn fault(&self) -> Option<&Invalid> {
         self.invalid.as_ref()
+    }
+
+    /// Whether it can be committed: nothing is wrong with its short forms, and
+    /// each expression reads only registers that one before it has written, as
+    /// wide as they were written. Committing a rule checks this too.
+    ///
+    /// How much a lookup takes from the registers, and how much a map puts
+    /// there, only the set knows: of these, the first register is checked.
+    ///
+    /// # Errors
+    /// [`Invalid`] names the first expression at fault, counted from 0.
+    pub fn check(&self) -> Result<(), Invalid> {
+        match &self.invalid {
+            Some(invalid) => Err(invalid.clone()),
+            None => tracking::check(self.family, &self.expressions),
+        }
     }
 
     /// Whether `other` does the same: the same expressions and comment in the

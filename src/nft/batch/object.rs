@@ -161,8 +161,8 @@ impl sealed::Sealed for Rule {
 impl Rule {
     /// Adds the rule, behind the anonymous sets that it uses.
     pub(super) fn write_as(&self, flags: Flags, batch: &mut Batch) {
-        if let Some(invalid) = self.fault() {
-            return batch.refuse(invalid.clone());
+        if let Err(invalid) = self.check() {
+            return batch.refuse(invalid);
         }
         let first = batch.number_sets(self.lists.len());
         let mut id = first;
