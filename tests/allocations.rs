@@ -1,5 +1,5 @@
 //! Installing an exposure takes no memory from the heap on a handle that has
-//! done the like before.
+//! done the like before, nor does writing a rule or an element to such a batch.
 //!
 //! A program of its own, since what counts the allocations replaces the
 //! program's allocator.
@@ -15,12 +15,16 @@
 #[path = "netns/support.rs"]
 mod support;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Range;
 use std::process::ExitCode;
 
 use libtest_mimic::Arguments;
-use tapwire::{Exposure, Flows, Guest, Host, Owner, Protocol};
+use tapwire::nft::{
+    Batch, Chain, Comment, Counts, DataType, Element, Family, Name, Port, Rule, Set, Table, meta,
+    tcp,
+};
+use tapwire::{Exposure, Flows, Guest, Host, IfName, Owner, Protocol};
 
 use support::trials;
 
@@ -36,6 +40,8 @@ fn main() -> ExitCode {
         exposure_on_a_warm_handle_allocates_nothing,
         thousand_exposures_on_a_warm_handle_allocate_nothing,
         memory_grows_rarely_as_exposures_come_one_by_one,
+        rule_on_a_warm_batch_allocates_nothing,
+        element_on_a_warm_batch_allocates_nothing,
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
 }
@@ -70,6 +76,43 @@ fn memory_grows_rarely_as_exposures_come_one_by_one() {
     // What a handle remembers doubles in size from 4 to 1 024.
     assert!(allocations < 16, "{allocations} allocations");
 }
+
+fn rule_on_a_warm_batch_allocates_nothing() {
+    let chain = Chain::new(&table(), Name::constant("prerouting"));
+    let rule = Rule::new(&chain)
+        .matching(meta::iifname().equal(IfName::new("eth0").unwrap()))
+        .matching(tcp::dport().equal(Port(8080)))
+        .dnat(GUEST.into(), Some(Port(80)));
+    let mut batch = Batch::new();
+    batch.add(&rule).encode(0).unwrap();
+    batch.clear();
+    let allocations = count(|| {
+        batch.add(&rule).encode(0).unwrap();
+    });
+    assert_eq!((batch.len(), allocations), (1, 0));
+}
+
+fn element_on_a_warm_batch_allocates_nothing() {
+    let key = [DataType::IPV4_ADDR, DataType::INET_SERVICE];
+    let map = Set::map(&table(), Name::constant("dnat4"), &key, &key);
+    let mut batch = Batch::new();
+    let mut add = || {
+        let element = Element::new((Ipv4Addr::LOCALHOST, Port(8080)))
+            .data((GUEST, Port(80)))
+            .comment(Comment::constant("hello-world"))
+            .counter(Counts::default());
+        batch.clear();
+        batch.add_elements(&map, [element]).encode(0).unwrap();
+    };
+    add();
+    assert_eq!(count(add), 0);
+}
+
+fn table() -> Table {
+    Table::new(Family::INET, Name::constant("riklet"))
+}
+
+const GUEST: Ipv4Addr = Ipv4Addr::new(172, 16, 0, 2);
 
 /// A host in the thread's namespace, and exposures of its guest.
 fn host(ports: Range<u16>) -> (Host, Vec<Exposure>) {

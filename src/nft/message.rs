@@ -189,14 +189,17 @@ impl Elements {
         let (family, attrs) = header::split(message)?;
         let fields = Fields::<5>::read(attrs)?;
         let list = fields.get(NFTA_SET_ELEM_LIST_ELEMENTS)?;
-        let elements = list.into_iter().flatten();
+        // Counted first: elements are large, and growing would copy them.
+        let count = list.clone().map_or(0, Iterator::count);
+        let mut elements = Vec::with_capacity(count);
+        for element in list.into_iter().flatten() {
+            elements.push(Element::decode(element?.nested())?);
+        }
         Ok(Self {
             family,
             table: header::name(&fields, NFTA_SET_ELEM_LIST_TABLE)?,
             set: header::name(&fields, NFTA_SET_ELEM_LIST_SET)?,
-            elements: elements
-                .map(|element| Element::decode(element?.nested()))
-                .collect::<Result<_, _>>()?,
+            elements,
         })
     }
 }

@@ -49,13 +49,15 @@ impl Entries {
         let Some(field) = self.bytes.get_mut(self.length..next) else {
             return;
         };
-        let entry = iter::once(&kind)
-            .chain(iter::once(&length))
-            .chain(value)
-            .chain(end);
-        for (place, byte) in field.iter_mut().zip(entry) {
-            *place = *byte;
-        }
+        let Some((header, rest)) = field.split_first_chunk_mut() else {
+            return;
+        };
+        let Some((place, behind)) = rest.split_at_mut_checked(value.len()) else {
+            return;
+        };
+        *header = [kind, length];
+        place.copy_from_slice(value);
+        behind.copy_from_slice(end);
         self.length = next;
     }
 

@@ -85,11 +85,12 @@ pub fn push_message(
     body: impl FnOnce(&mut Writer<'_>),
 ) -> Result<(), EncodeError> {
     let start = buffer.len();
-    buffer.extend_from_slice(&[0; 4]);
-    buffer.extend_from_slice(&header.kind.to_ne_bytes());
-    buffer.extend_from_slice(&header.flags.bits().to_ne_bytes());
-    buffer.extend_from_slice(&header.sequence.to_ne_bytes());
-    buffer.extend_from_slice(&header.port.to_ne_bytes());
+    let [k0, k1] = header.kind.to_ne_bytes();
+    let [f0, f1] = header.flags.bits().to_ne_bytes();
+    let [s0, s1, s2, s3] = header.sequence.to_ne_bytes();
+    let [p0, p1, p2, p3] = header.port.to_ne_bytes();
+    // The length is not known yet.
+    buffer.extend_from_slice(&[0, 0, 0, 0, k0, k1, f0, f1, s0, s1, s2, s3, p0, p1, p2, p3]);
     let mut out = Writer::new(buffer);
     body(&mut out);
     let written = out.finish();

@@ -15,6 +15,12 @@ pub trait Payload: sealed::Sealed {
     /// [`EncodeError`] if the value cannot be written.
     fn write(kind: u16, value: Self::Value<'_>, buffer: &mut Vec<u8>) -> Result<(), EncodeError>;
 
+    /// Appends the whole attribute, padding included, if its length is known
+    /// beforehand. `false` if it is not: then nothing was appended.
+    fn write_whole(_kind: u16, _value: &Self::Value<'_>, _buffer: &mut Vec<u8>) -> bool {
+        false
+    }
+
     /// Reads a value that takes up all of `bytes`.
     ///
     /// # Errors
@@ -47,6 +53,22 @@ macro_rules! integers {
                 $write(&mut bytes, value);
                 buffer.extend_from_slice(&bytes);
                 Ok(())
+            }
+
+            // Numbers are most of what is written: one append for each.
+            #[inline]
+            fn write_whole(kind: u16, value: &$int, buffer: &mut Vec<u8>) -> bool {
+                const LENGTH: u16 = 4 + $bytes;
+                let mut whole = [0; (4 + $bytes + 3) / 4 * 4];
+                if let Some((header, rest)) = whole.split_first_chunk_mut::<4>()
+                    && let Some(bytes) = rest.first_chunk_mut::<$bytes>()
+                {
+                    let [[l0, l1], [k0, k1]] = [LENGTH.to_ne_bytes(), kind.to_ne_bytes()];
+                    *header = [l0, l1, k0, k1];
+                    $write(bytes, *value);
+                }
+                buffer.extend_from_slice(&whole);
+                true
             }
 
             fn read(kind: u16, bytes: &[u8]) -> Result<$int, DecodeError> {

@@ -31,6 +31,9 @@ impl<'b> Writer<'b> {
 
     /// Appends one attribute.
     pub fn put<T: Payload>(&mut self, attr: Attr<T>, value: T::Value<'_>) {
+        if T::write_whole(attr.kind(), &value, self.buffer) {
+            return;
+        }
         self.attribute(attr.kind(), attr.kind(), |out| {
             if let Err(error) = T::write(attr.kind(), value, out.buffer) {
                 out.fail(error);
@@ -115,7 +118,10 @@ impl<'b> Writer<'b> {
     }
 
     fn pad(&mut self) {
-        self.buffer.resize(super::align(self.buffer.len()), 0);
+        let padding = super::align(self.buffer.len()).saturating_sub(self.buffer.len());
+        if let Some(zeros @ [_, ..]) = [0; 3].get(..padding) {
+            self.buffer.extend_from_slice(zeros);
+        }
     }
 
     fn fail(&mut self, error: EncodeError) {
