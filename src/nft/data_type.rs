@@ -211,9 +211,13 @@ impl KeyType {
         Ok(whole)
     }
 
-    /// A type as the kernel lists it.
+    /// A type as the kernel lists it; for the width of a verdict it lists that
+    /// of its own structure.
     pub(crate) const fn from_raw(id: u32, length: u32) -> Self {
-        Self { id, length }
+        match id {
+            NFT_DATA_VERDICT => Self::VERDICT,
+            id => Self { id, length },
+        }
     }
 
     /// Its number: 6 bits for each field, the first highest.
@@ -321,6 +325,11 @@ mod tests {
     fn verdict_is_one_field_without_width() {
         assert_eq!(KeyType::from(DataType::VERDICT), KeyType::VERDICT);
         assert_eq!(KeyType::VERDICT.to_string(), "verdict");
+    }
+
+    #[test]
+    fn verdict_is_listed_with_a_width_that_means_nothing() {
+        assert_eq!(KeyType::from_raw(NFT_DATA_VERDICT, 16), KeyType::VERDICT);
     }
 
     #[test]

@@ -167,6 +167,10 @@ impl NamedObject {
         let plain = |object: &Self| Self {
             handle: None,
             uses: None,
+            state: match &object.state {
+                ObjectState::Limit(limit) => ObjectState::Limit(limit.as_listed()),
+                other => other.clone(),
+            },
             ..object.clone()
         };
         plain(self) == plain(other)

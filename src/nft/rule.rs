@@ -9,7 +9,7 @@ use crate::wire::{DecodeError, Fields, Message, Writer};
 
 use super::batch::Bound;
 use super::carried::Carried;
-use super::expr::{Counter, Expr, Last};
+use super::expr::Expr;
 use super::header;
 use super::userdata::{self, Entries};
 use super::{Chain, Comment, DataType, Element, Family, Name, tracking};
@@ -185,7 +185,7 @@ impl Rule {
                 .expressions
                 .iter()
                 .zip(&other.expressions)
-                .all(|(one, another)| plain(one) == plain(another))
+                .all(|(one, another)| one.plain() == another.plain())
     }
 
     pub(crate) fn moved(&self, table: &Name) -> Self {
@@ -260,17 +260,5 @@ impl Rule {
         let bytes = fields.get(NFTA_RULE_USERDATA)?.unwrap_or_default();
         (rule.comment, rule.userdata) = header::comment(bytes, userdata::COMMENT);
         Ok(rule)
-    }
-}
-
-/// The expression without what a listing changes: counts, and the names and
-/// numbers of anonymous sets.
-fn plain(expression: &Expr) -> Expr {
-    match expression {
-        Expr::Counter(_) => Counter::new().into(),
-        Expr::Last(_) => Last::new().into(),
-        Expr::Quota(quota) => quota.clone().with_consumed(0).into(),
-        Expr::Lookup(lookup) => lookup.clone().by_name().into(),
-        other => other.clone(),
     }
 }

@@ -372,6 +372,7 @@ impl Set {
     pub fn is_same(&self, other: &Self) -> bool {
         let plain = |set: &Self| Self {
             handle: None,
+            expressions: set.expressions.iter().map(Expr::plain).collect(),
             ..set.clone()
         };
         plain(self) == plain(other)

@@ -66,13 +66,13 @@ fn judge(nft: &mut Nft, wanted: &Wanted) {
         ),
     }
     remove(nft, table.family(), TABLE);
+    assert_eq!(nft.tables().unwrap(), [], "something is left");
 }
 
 fn remove(nft: &mut Nft, family: Family, name: Name) {
     let mut batch = Batch::new();
     batch.delete(&Table::new(family, name));
     nft.commit(&mut batch).unwrap();
-    assert_eq!(nft.tables().unwrap(), [], "something is left");
 }
 
 /// Sends one thing after the other; returns what was taken.

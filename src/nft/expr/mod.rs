@@ -11,6 +11,7 @@ mod divert;
 mod exthdr;
 mod load;
 mod lookup;
+mod plain;
 mod statement;
 mod store;
 
@@ -347,7 +348,7 @@ impl Expr {
             Limit::NAME => Limit::decode(data)?.into(),
             Connlimit::NAME => Connlimit::decode(data)?.into(),
             Nat::NAME => Nat::decode(data)?.canonical().into(),
-            Masquerade::NAME => Masquerade::decode(data)?.into(),
+            Masquerade::NAME => Masquerade::decode(data)?.canonical().into(),
             Redirect::NAME => Redirect::decode(data)?.canonical().into(),
             Reject::NAME => Reject::decode(data)?.into(),
             Log::NAME => Log::decode(data)?.into(),

@@ -156,6 +156,15 @@ expression! {
     }
 }
 
+impl Masquerade {
+    /// Without what the kernel adds when it lists: the last port where it is
+    /// the first.
+    pub(crate) fn canonical(mut self) -> Self {
+        self.port_max = self.port_max.filter(|max| Some(*max) != self.port);
+        self
+    }
+}
+
 expression! {
     /// Translates the destination to the host itself.
     Redirect = "redir";

@@ -1,0 +1,39 @@
+//! What makes two expressions the same, however they were listed.
+
+use super::{Counter, Expr, Last, Limit, LimitType, LogLevel};
+
+impl Expr {
+    /// The expression without what a listing changes: counts, the names and
+    /// numbers of anonymous sets, and what the kernel says that it took for
+    /// granted.
+    pub(crate) fn plain(&self) -> Self {
+        match self {
+            Self::Counter(_) => Counter::new().into(),
+            Self::Last(_) => Last::new().into(),
+            Self::Quota(quota) => quota.clone().with_consumed(0).into(),
+            Self::Lookup(lookup) => lookup.clone().by_name().into(),
+            Self::Limit(limit) => limit.as_listed().into(),
+            Self::Log(log) if log.group().is_none() && log.level().is_none() => {
+                log.clone().with_level(LogLevel::WARNING).into()
+            }
+            Self::Queue(queue) if queue.number().is_some() && queue.total().is_none() => {
+                queue.clone().with_total(1).into()
+            }
+            other => other.clone(),
+        }
+    }
+}
+
+impl Limit {
+    /// With the burst that the kernel takes for granted.
+    pub(crate) fn as_listed(&self) -> Self {
+        if *self.burst() == 0 && *self.kind() == LimitType::PACKETS {
+            self.clone().with_burst(BURST)
+        } else {
+            self.clone()
+        }
+    }
+}
+
+/// `NFT_LIMIT_PKT_BURST_DEFAULT` of the kernel.
+const BURST: u32 = 5;
