@@ -3,7 +3,9 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    reason = "a test that cannot go on has failed"
+    clippy::arithmetic_side_effects,
+    clippy::too_many_lines,
+    reason = "a test that cannot go on has failed; each expression is spelled out"
 )]
 
 use netlink_packet_core::Emitable;
@@ -428,7 +430,7 @@ fn parts() -> impl Strategy<Value = Parts> {
             prop_oneof![Just(2_u32), Just(3), 4_u32..8, 10_u32..12]
         )
             .prop_map(|(to, key)| P::Meta { to, key }),
-        (every.clone(), prop_oneof![2_u32..4, Just(12_u32), Just(19)])
+        (every, prop_oneof![2_u32..4, Just(12_u32), Just(19)])
             .prop_map(|(from, key)| P::MetaSet { from, key }),
         (wide.clone(), any::<u32>(), any::<u32>(), 1_u32..=4).prop_map(
             |(to, base, offset, slots)| P::Payload {

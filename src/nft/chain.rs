@@ -207,6 +207,8 @@ impl Chain {
             } else {
                 chain.name.clone()
             },
+            // A base chain without one is listed with this one.
+            policy: chain.policy.or(chain.hook.map(|_| Policy::ACCEPT)),
             ..chain.clone()
         };
         plain(self) == plain(other)

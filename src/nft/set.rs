@@ -372,6 +372,10 @@ impl Set {
     pub fn is_same(&self, other: &Self) -> bool {
         let plain = |set: &Self| Self {
             handle: None,
+            // The kernel does not list what it does anyway.
+            policy: set
+                .policy
+                .filter(|policy| *policy != SetPolicy::PERFORMANCE),
             expressions: set.expressions.iter().map(Expr::plain).collect(),
             ..set.clone()
         };

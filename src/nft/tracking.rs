@@ -54,23 +54,23 @@ impl Registers {
 
     fn reads(&self, family: Family, expression: &Expr) -> Checked {
         match expression {
-            Expr::PayloadSet(set) => self.read(set.from(), Padded(*set.length())),
-            Expr::MetaSet(set) => self.read(set.from(), meta(*set.key())),
-            Expr::CtSet(set) => self.read(set.from(), ct_set(set)),
-            Expr::ExthdrSet(set) => self.read(set.from(), Padded(*set.length())),
-            Expr::Cmp(cmp) => self.read(cmp.from(), Exact(width(cmp.data().as_bytes()))),
-            Expr::Range(range) => self.read(range.from(), Exact(width(range.low().as_bytes()))),
+            Expr::PayloadSet(set) => self.read(*set.from(), Padded(*set.length())),
+            Expr::MetaSet(set) => self.read(*set.from(), meta(*set.key())),
+            Expr::CtSet(set) => self.read(*set.from(), ct_set(set)),
+            Expr::ExthdrSet(set) => self.read(*set.from(), Padded(*set.length())),
+            Expr::Cmp(cmp) => self.read(*cmp.from(), Exact(width(cmp.data().as_bytes()))),
+            Expr::Range(range) => self.read(*range.from(), Exact(width(range.low().as_bytes()))),
             Expr::Bitwise(bitwise) => {
-                self.read(bitwise.from(), Padded(*bitwise.length()))?;
+                self.read(*bitwise.from(), Padded(*bitwise.length()))?;
                 self.read_some(bitwise.second(), Padded(*bitwise.length()))
             }
-            Expr::Byteorder(turn) => self.read(turn.from(), Padded(*turn.length())),
+            Expr::Byteorder(turn) => self.read(*turn.from(), Padded(*turn.length())),
             Expr::Hash(hash) => {
                 self.read_some(hash.from(), hash.length().map_or(Open, |all| Padded(*all)))
             }
-            Expr::Lookup(lookup) => self.read(lookup.key(), Open),
+            Expr::Lookup(lookup) => self.read(*lookup.key(), Open),
             Expr::Dynset(dynset) => {
-                self.read(dynset.key(), Open)?;
+                self.read(*dynset.key(), Open)?;
                 self.read_some(dynset.data(), Open)
             }
             Expr::Objref(objref) => self.read_some(objref.key(), Open),
@@ -98,7 +98,7 @@ impl Registers {
                 self.read_some(dup.device(), Padded(4))
             }
             Expr::Fwd(fwd) => {
-                self.read(fwd.device(), Padded(4))?;
+                self.read(*fwd.device(), Padded(4))?;
                 let family = fwd.family().copied().unwrap_or(Family::UNSPEC);
                 self.read_some(fwd.address(), address(family))
             }
@@ -108,46 +108,46 @@ impl Registers {
 
     fn writes(&mut self, family: Family, expression: &Expr) -> Checked {
         match expression {
-            Expr::Payload(load) => self.write(load.to(), Padded(*load.length())),
-            Expr::Meta(load) => self.write(Meta::to(load), meta(*load.key())),
-            Expr::Ct(load) => self.write(Ct::to(load), ct(*load.key(), family)),
-            Expr::Fib(load) => self.write(Fib::to(load), fib(*load.result())),
-            Expr::Numgen(number) => self.write(number.to(), Padded(4)),
-            Expr::Hash(hash) => self.write(hash.to(), Padded(4)),
-            Expr::Exthdr(load) => self.write(load.to(), Padded(*load.length())),
-            Expr::Rt(load) => self.write(Rt::to(load), rt(*load.key())),
-            Expr::Socket(load) => self.write(Socket::to(load), socket(*load.key())),
-            Expr::Osf(load) => self.write(load.to(), Padded(16)),
-            Expr::Xfrm(load) => self.write(Xfrm::to(load), xfrm(*load.key())),
-            Expr::Tunnel(load) => self.write(Tunnel::to(load), tunnel(*load.key())),
+            Expr::Payload(load) => self.write(*load.to(), Padded(*load.length())),
+            Expr::Meta(load) => self.write(*Meta::to(load), meta(*load.key())),
+            Expr::Ct(load) => self.write(*Ct::to(load), ct(*load.key(), family)),
+            Expr::Fib(load) => self.write(*Fib::to(load), fib(*load.result())),
+            Expr::Numgen(number) => self.write(*number.to(), Padded(4)),
+            Expr::Hash(hash) => self.write(*hash.to(), Padded(4)),
+            Expr::Exthdr(load) => self.write(*load.to(), Padded(*load.length())),
+            Expr::Rt(load) => self.write(*Rt::to(load), rt(*load.key())),
+            Expr::Socket(load) => self.write(*Socket::to(load), socket(*load.key())),
+            Expr::Osf(load) => self.write(*load.to(), Padded(16)),
+            Expr::Xfrm(load) => self.write(*Xfrm::to(load), xfrm(*load.key())),
+            Expr::Tunnel(load) => self.write(*Tunnel::to(load), tunnel(*load.key())),
             Expr::Inner(inner) => match inner.expression().as_ref() {
                 // It cannot hold another of its kind.
                 Expr::Inner(_) => Ok(()),
                 loads => self.writes(family, loads),
             },
-            Expr::Bitwise(bitwise) => self.write(bitwise.to(), Padded(*bitwise.length())),
-            Expr::Byteorder(turn) => self.write(turn.to(), Padded(*turn.length())),
+            Expr::Bitwise(bitwise) => self.write(*bitwise.to(), Padded(*bitwise.length())),
+            Expr::Byteorder(turn) => self.write(*turn.to(), Padded(*turn.length())),
             Expr::Immediate(immediate) => match immediate.value() {
-                Value::Data(data) => self.write(immediate.to(), Padded(width(data.as_bytes()))),
+                Value::Data(data) => self.write(*immediate.to(), Padded(width(data.as_bytes()))),
                 Value::Verdict(_) if *immediate.to() == Register::VERDICT => Ok(()),
                 Value::Verdict(_) => Err("writes a verdict where a value belongs"),
             },
             Expr::Lookup(lookup) => match lookup.to() {
                 None => Ok(()),
                 Some(to) if *to == Register::VERDICT => Ok(()),
-                Some(to) => self.write(to, Open),
+                Some(to) => self.write(*to, Open),
             },
             // Whatever it does, it may do to any of them.
-            Expr::Unknown(_) => self.write(&Register::FIRST, Open),
+            Expr::Unknown(_) => self.write(Register::FIRST, Open),
             _ => Ok(()),
         }
     }
 
     fn read_some(&self, register: Option<&Register>, width: Width) -> Checked {
-        register.map_or(Ok(()), |register| self.read(register, width))
+        register.map_or(Ok(()), |register| self.read(*register, width))
     }
 
-    fn read(&self, register: &Register, width: Width) -> Checked {
+    fn read(&self, register: Register, width: Width) -> Checked {
         let first = slot(register)?;
         let (length, exact) = match width {
             Padded(length) => (length, false),
@@ -168,7 +168,7 @@ impl Registers {
         Ok(())
     }
 
-    fn write(&mut self, register: &Register, width: Width) -> Checked {
+    fn write(&mut self, register: Register, width: Width) -> Checked {
         let first = slot(register)?;
         let mut slots = self.0.iter_mut().skip(first);
         let (Padded(mut rest) | Exact(mut rest)) = width else {
@@ -184,7 +184,7 @@ impl Registers {
     }
 }
 
-fn slot(register: &Register) -> Result<usize, &'static str> {
+fn slot(register: Register) -> Result<usize, &'static str> {
     register
         .first_slot()
         .and_then(|slot| usize::try_from(slot).ok())

@@ -59,7 +59,7 @@ macro_rules! integers {
             #[inline]
             fn write_whole(kind: u16, value: &$int, buffer: &mut Vec<u8>) -> bool {
                 const LENGTH: u16 = 4 + $bytes;
-                let mut whole = [0; (4 + $bytes + 3) / 4 * 4];
+                let mut whole = [0; 4 + 4 * usize::div_ceil($bytes, 4)];
                 if let Some((header, rest)) = whole.split_first_chunk_mut::<4>()
                     && let Some(bytes) = rest.first_chunk_mut::<$bytes>()
                 {

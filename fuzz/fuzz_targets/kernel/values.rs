@@ -135,9 +135,11 @@ fn chain(table: &Table, name: &Name, parts: &ChainParts) -> Chain {
             let kind = pick(&[ChainType::FILTER, ChainType::NAT, ChainType::ROUTE], kind);
             let hook = Hook::from_raw(u32::from(hook % 6));
             let base = Chain::base(table, name.clone(), kind, hook, priority.into());
-            let policy = parts.policy.unwrap_or_default();
-            // Without one the kernel takes and lists this one.
-            base.policy(if policy { Policy::DROP } else { Policy::ACCEPT })
+            match parts.policy {
+                Some(true) => base.policy(Policy::DROP),
+                Some(false) => base.policy(Policy::ACCEPT),
+                None => base,
+            }
         }
     };
     if parts.base.is_some() && table.family() == Family::NETDEV {
