@@ -347,6 +347,11 @@ impl Set {
         })
     }
 
+    /// What `nft` keeps with it besides byte orders and comment.
+    pub(crate) fn kept(&self) -> &[u8] {
+        &self.userdata
+    }
+
     /// How many elements it has room for, if that was declared.
     pub const fn capacity(&self) -> Option<u32> {
         self.size
