@@ -23,6 +23,12 @@ pub(super) fn join(left: &Shown, operator: &str, right: &str, right_binds: u8) -
     }
 }
 
+/// `left operator value`, the value in brackets if it is several bits.
+pub(super) fn join_value(left: &Shown, operator: &str, value: &str) -> Shown {
+    let binds = u8::from(value.contains(" | "));
+    join(left, operator, value, binds)
+}
+
 /// `(left & mask) ^ xor`, written with `&`, `^` and `|` as few as they may
 /// be.
 pub(super) fn masked(left: Shown, mask: &[u8], xor: &[u8]) -> Option<Shown> {
@@ -42,7 +48,7 @@ pub(super) fn masked(left: Shown, mask: &[u8], xor: &[u8]) -> Option<Shown> {
         ("|", set, set != 0),
     ] {
         if needed {
-            shown = join(&shown, operator, &kind.of_number(operand), 0);
+            shown = join_value(&shown, operator, &kind.of_number(operand));
         }
     }
     Some(shown)

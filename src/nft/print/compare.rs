@@ -29,14 +29,10 @@ pub(super) fn range(
     low: &Data,
     high: &Data,
 ) -> Option<()> {
-    let shown = reader.show(node)?;
-    let behind = match node {
-        Node::Masked { mask, .. } => Run::of(mask)?.behind,
-        _ => 0,
-    };
+    let shown = reader.show_key(node)?;
     let value = |data: &Data| {
         let number = shown.kind.number(data.as_bytes())?;
-        Some(shown.kind.plain(number.checked_shr(behind)?))
+        Some(shown.kind.plain(number))
     };
     let not = if inverted { "!= " } else { "" };
     let text = format!("{} {not}{}-{}", shown.text, value(low)?, value(high)?);
@@ -68,7 +64,7 @@ fn packet(reader: &mut Reader<'_>, bits: Bits, op: CmpOp, bytes: &[u8]) -> Optio
     let fields = reader
         .protocols
         .fields(bits.source, bits.offset, bits.width)
-        .filter(|found| found.len() == 1 || op == CmpOp::EQ);
+        .filter(|found| found.len() == 1 || op == CmpOp::EQ && !is_any(found));
     if let Some(fields) = fields {
         return each(reader, bits, &fields, op, bytes);
     }
@@ -90,6 +86,12 @@ fn packet(reader: &mut Reader<'_>, bits: Bits, op: CmpOp, bytes: &[u8]) -> Optio
     let text = format!("{} {}{value}", bits.raw(), word(op)?);
     reader.ask(text, None);
     Some(())
+}
+
+/// Whether the fields are those of any transport protocol, which `nft` does
+/// not put together.
+fn is_any(found: &[Found]) -> bool {
+    found.iter().any(|found| found.header.name == "th")
 }
 
 /// Several fields that were compared at once.

@@ -21,10 +21,11 @@ pub(super) fn lookup(reader: &mut Reader<'_>, lookup: &Lookup) -> Option<()> {
         None => {
             let (key, kinds) = reader.show_all(&nodes)?;
             let set = reader.scope.set(lookup.set(), &kinds);
-            let not = if lookup.flags() & INVERTED == 0 {
-                ""
-            } else {
-                "!= "
+            let not = match (lookup.flags() & INVERTED, key.contains(" & ")) {
+                (0, false) => "",
+                // An operator is not left out behind another.
+                (0, true) => "== ",
+                _ => "!= ",
             };
             reader.ask(format!("{key} {not}{set}"), None);
             if let (Some((_, elements)), [node], "") = (found, nodes.as_slice(), not)
@@ -139,10 +140,8 @@ fn span(low: u128, high: u128, kind: Kind) -> String {
     if whole && kind.is_address() {
         return format!("{}/{}", kind.of_number(low), width.saturating_sub(free));
     }
-    if whole && kind.is_text() && free.is_multiple_of(8) {
-        let bytes = low.to_be_bytes();
-        let name = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
-        return format!("\"{}*\"", String::from_utf8_lossy(name));
+    if let (true, Some(parts)) = (kind.is_text(), wildcards(low, high)) {
+        return parts.join(", ");
     }
     let end = |number| {
         if kind.is_text() {
@@ -152,6 +151,31 @@ fn span(low: u128, high: u128, kind: Kind) -> String {
         }
     };
     format!("{}-{}", end(low), end(high))
+}
+
+/// A range of texts as those that begin alike; `None` if they are many.
+fn wildcards(mut low: u128, high: u128) -> Option<Vec<String>> {
+    let mut parts = Vec::new();
+    while parts.len() < WILDCARDS_MAX {
+        let bytes = low.to_be_bytes();
+        let zeros = bytes.iter().rev().take_while(|byte| **byte == 0).count();
+        // The widest that begins here and does not reach too far.
+        let free = (0..=zeros)
+            .rev()
+            .filter_map(|bytes| u32::try_from(bytes).ok()?.checked_mul(8))
+            .find(|bits| low | ones(*bits) <= high)?;
+        let name = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+        parts.push(match free {
+            0 => super::kind::text(&bytes),
+            _ => format!("\"{}*\"", String::from_utf8_lossy(name)),
+        });
+        let last = low | ones(free);
+        if last == high {
+            return Some(parts);
+        }
+        low = last.checked_add(1)?;
+    }
+    None
 }
 
 fn value(number: u128, kind: Kind) -> String {
@@ -301,6 +325,9 @@ pub(super) fn on_a_line(kinds: &[Kind]) -> usize {
         _ => 1,
     }
 }
+
+/// A range of texts that `nft` made is one or two of them.
+const WILDCARDS_MAX: usize = 16;
 
 /// `NFT_LOOKUP_F_INV` of `linux/netfilter/nf_tables.h`.
 const INVERTED: u32 = 1;

@@ -12,6 +12,8 @@ pub(super) struct Kind {
     pub(super) id: u32,
     pub(super) bits: u32,
     pub(super) order: Order,
+    /// Bits that lie behind the value in its bytes.
+    pub(super) shift: u32,
 }
 
 /// The numbers of types (`enum datatypes` of `nftables/datatype.h`), and some
@@ -72,6 +74,7 @@ impl Kind {
             id,
             bits,
             order: Order::Host,
+            shift: 0,
         }
     }
 
@@ -80,6 +83,7 @@ impl Kind {
             id,
             bits,
             order: Order::Network,
+            shift: 0,
         }
     }
 
@@ -100,7 +104,12 @@ impl Kind {
             | id::INET_SERVICE => Order::Network,
             _ => Order::Host,
         };
-        Self { id, bits, order }
+        Self {
+            id,
+            bits,
+            order,
+            shift: 0,
+        }
     }
 
     /// The kinds of the fields of a key or of data.
@@ -129,7 +138,7 @@ impl Kind {
     }
 
     pub(super) const fn bytes(self) -> u32 {
-        self.bits.div_ceil(8)
+        self.bits.saturating_add(self.shift).div_ceil(8)
     }
 
     pub(super) const fn with_order(self, order: Order) -> Self {
@@ -165,11 +174,12 @@ impl Kind {
             .get_mut(start..)?
             .get_mut(..bytes.len())?
             .copy_from_slice(bytes);
-        Some(if network {
+        let number = if network {
             u128::from_be_bytes(whole)
         } else {
             u128::from_le_bytes(whole)
-        })
+        };
+        number.checked_shr(self.shift)
     }
 
     /// The value in `bytes`, which may be padded behind.

@@ -193,6 +193,11 @@ fn span(
         (Node::Constant(first), Some(Node::Constant(last))) if prefix => net(first, last, kind),
         (low, None) => reader.stored(low, kind),
         (low, Some(high)) => {
+            if let (Node::Constant(first), Node::Constant(last)) = (low, high)
+                && let Some(net) = net(first, last, kind)
+            {
+                return Some(net);
+            }
             let low = reader.stored(low, kind)?;
             Some(format!("{low}-{}", reader.stored(high, kind)?))
         }

@@ -5,7 +5,7 @@ use super::elements;
 use super::fields;
 use super::kind::{Kind, id};
 use super::loads;
-use super::node::{Bits, Node};
+use super::node::{Bits, Node, Run, is_zero};
 use super::protocols::{Dependency, Found, Protocols};
 use super::scope::Scope;
 use super::{compare, raw};
@@ -353,12 +353,34 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// The text of `node` as a key or as what has bounds: a part of a byte
+    /// stands for itself, whatever lies behind it.
+    pub(super) fn show_key(&mut self, node: &Node) -> Option<Shown> {
+        if let Node::Masked { of, mask, xor } = node
+            && let (Node::Packet(bits), true) = (of.as_ref(), is_zero(xor))
+            && let Some(run) = Run::of(mask)
+            && let Some(found) = bits.under(run).field(&self.protocols)
+        {
+            self.used(found);
+            let kind = Kind {
+                shift: run.behind,
+                ..found.field.kind
+            };
+            return Some(Shown {
+                text: found.text(),
+                kind,
+                binds: 0,
+            });
+        }
+        self.show(node)
+    }
+
     /// The texts of `nodes`, joined by dots, and their kinds.
     pub(super) fn show_all(&mut self, nodes: &[Node]) -> Option<(String, Vec<Kind>)> {
         let mut texts = Vec::new();
         let mut kinds = Vec::new();
         for node in nodes {
-            let shown = self.show(node)?;
+            let shown = self.show_key(node)?;
             texts.push(shown.text);
             kinds.push(shown.kind);
         }
