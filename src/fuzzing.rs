@@ -1,6 +1,7 @@
 //! The door for the fuzz targets to what is not public: no part of the API.
 
 use std::fmt::Debug;
+use std::net::IpAddr;
 
 use crate::conntrack::Flow;
 use crate::exposure;
@@ -102,15 +103,12 @@ pub fn read_exposure(element: &Element) -> Option<Exposure> {
     exposure::read_exposure(element)
 }
 
-/// What the layout's other maps hold: a guest's guard, an uplink.
-pub fn read_guard(
-    element: &Element,
-) -> (
-    Option<(IfName, Mac, std::net::IpAddr, GuestName)>,
-    Option<IfName>,
-) {
-    (
-        exposure::read_guard(element),
-        exposure::read_uplink(element),
-    )
+/// The guard of an element: TAP, MAC, address and name of a guest.
+pub fn read_guard(element: &Element) -> Option<(IfName, Mac, IpAddr, GuestName)> {
+    exposure::read_guard(element)
+}
+
+/// The uplink of an element.
+pub fn read_uplink(element: &Element) -> Option<IfName> {
+    exposure::read_uplink(element)
 }

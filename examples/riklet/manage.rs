@@ -107,7 +107,9 @@ fn expose(host: &mut Host, workload: &Workload, attachment: &Attachment) -> Resu
     for exposure in present.iter().filter(|exposure| !wanted.contains(exposure)) {
         host.withdraw(exposure, Flows::Cut)?;
     }
-    for exposure in wanted.iter().filter(|exposure| !present.contains(exposure)) {
+    // Also what is there already: an agent that was killed may not have come
+    // to end the older flows that pass it by.
+    for exposure in &wanted {
         host.expose(exposure)?;
     }
     Ok(())

@@ -44,6 +44,7 @@ fn nftables(message: &Message<'_>, operation: u16) {
                 black_box(element.to_string());
                 black_box(fuzzing::read_exposure(&element));
                 black_box(fuzzing::read_guard(&element));
+                black_box(fuzzing::read_uplink(&element));
             }
         }
         _ => {}

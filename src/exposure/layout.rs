@@ -88,14 +88,20 @@ impl Layout {
         })
     }
 
-    /// Creates all of it; refused if there is a table of that name.
+    /// Creates the `inet` table; refused if there is one of that name.
     pub(crate) fn create(&self, batch: &mut Batch) {
         batch.create(&self.table);
-        batch.create(&self.arp);
         for set in self.exposure_maps().into_iter().chain(self.other_sets()) {
             batch.create(set);
         }
         self.create_rules(batch);
+    }
+
+    /// Creates the `arp` table; refused if there is one of that name.
+    pub(crate) fn create_arp(&self, batch: &mut Batch) {
+        batch.create(&self.arp);
+        batch.create(&self.guard_arp);
+        self.create_arp_rules(batch);
     }
 
     /// Removes all of it.
@@ -168,12 +174,11 @@ impl Layout {
         Ok(())
     }
 
-    fn other_sets(&self) -> [&Set; 8] {
+    fn other_sets(&self) -> [&Set; 7] {
         [
             &self.guard4,
             &self.guard6,
             &self.guard_mac,
-            &self.guard_arp,
             &self.self4,
             &self.self6,
             &self.uplinks4,

@@ -47,9 +47,14 @@ impl Host {
         }
         if let Some(attached) = self.known.guest_of_name(name).cloned() {
             check_mac(guest, &attached)?;
-            self.batch.clear();
-            self.layout.guard(&attached, &mut self.batch)?;
-            self.nft.commit(&mut self.batch)?;
+            match self.guard(&attached) {
+                // Someone took a table away.
+                Err(error) if error.is_not_found() => {
+                    self.read()?;
+                    self.guard(&attached)?;
+                }
+                result => result?,
+            }
             self.wire(guest, &attached)?;
             return Ok(attached);
         }
@@ -89,6 +94,13 @@ impl Host {
         self.nft.commit(&mut self.batch)?;
         self.known.detached(&guest);
         Ok(())
+    }
+
+    /// Lets an attached guest speak with its own addresses.
+    fn guard(&mut self, guest: &Attachment) -> Result<(), Error> {
+        self.batch.clear();
+        self.layout.guard(guest, &mut self.batch)?;
+        self.nft.commit(&mut self.batch)
     }
 
     /// Claims the addresses of a free slot in the kernel, where handles of

@@ -103,13 +103,17 @@ impl Host {
         self.read()
     }
 
-    /// Reads guests and exposures from the kernel.
+    /// Reads guests and exposures from the kernel, and makes the tables again
+    /// that someone took away.
     ///
     /// A guest is what the guards name. A TAP that bears a guest's name in
     /// its alias without one has lost it to someone who emptied our table;
     /// it is remembered as well, so that attaching that guest again finds its
     /// TAP and addresses.
     pub(super) fn read(&mut self) -> Result<(), Error> {
+        if self.install()? {
+            self.forward_on_uplinks()?;
+        }
         let mut known = Known {
             generation: self.nft.generation()?,
             ..Known::default()

@@ -253,17 +253,24 @@ impl Host {
         self.nft.commit(&mut self.batch)
     }
 
-    /// Makes the tables, or finds them made.
-    fn install(&mut self) -> Result<(), Error> {
-        if self.is_installed()? {
-            return Ok(());
+    /// Makes what is missing of the tables; whether anything was.
+    fn install(&mut self) -> Result<bool, Error> {
+        let present = self.present()?;
+        if present == BOTH {
+            return Ok(false);
         }
+        let [table, arp] = present;
         self.batch.clear();
-        self.layout.create(&mut self.batch);
+        if !table {
+            self.layout.create(&mut self.batch);
+        }
+        if !arp {
+            self.layout.create_arp(&mut self.batch);
+        }
         match self.nft.commit(&mut self.batch) {
             // Another handle of the owner was faster.
-            Err(error) if error.is_exists() && self.is_installed()? => Ok(()),
-            result => result,
+            Err(error) if error.is_exists() && self.present()? == BOTH => Ok(true),
+            result => result.map(|()| true),
         }
     }
 
@@ -284,26 +291,27 @@ impl Host {
         self.owner.slot(&name)
     }
 
-    fn is_installed(&mut self) -> Result<bool, Error> {
+    /// Which of the tables are there, the `inet` one and the `arp` one.
+    fn present(&mut self) -> Result<[bool; 2], Error> {
         let tables = self.nft.tables()?;
         let ours = |wanted: &Table| {
             tables
                 .iter()
                 .find(|table| table.family() == wanted.family() && table.name() == wanted.name())
         };
-        let (table, arp) = (ours(&self.layout.table), ours(&self.layout.arp));
-        for found in [table, arp].into_iter().flatten() {
-            if !self.layout.is_in(found) {
+        let found = [ours(&self.layout.table), ours(&self.layout.arp)];
+        for table in found.into_iter().flatten() {
+            if !self.layout.is_in(table) {
                 let wanted = format!("the tables of owner {}", self.owner);
                 let holder = format!(
                     "table {} {} of another layout",
-                    found.family(),
-                    found.name()
+                    table.family(),
+                    table.name()
                 );
                 return Err(Conflict::new(wanted, holder).into());
             }
         }
-        Ok(table.is_some() && arp.is_some())
+        Ok(found.map(|table| table.is_some()))
     }
 
     /// Ends the flows that reach this exposure of its guest.
@@ -331,3 +339,6 @@ impl Host {
         self.nft.elements(set(&self.layout))
     }
 }
+
+/// The tables that have to be [`present`](Host::present).
+const BOTH: [bool; 2] = [true; 2];

@@ -139,8 +139,8 @@ impl Batch {
         self
     }
 
-    /// Deletes `object` if it is there. Linux 6.3 and later; before, the
-    /// batch is refused (`EINVAL`).
+    /// Deletes `object` if it is there. Kernels before 6.3 do not know this;
+    /// [`Nft`](super::Nft) then does it in another way.
     pub fn destroy(&mut self, object: &impl Object) -> &mut Self {
         object.write(Verb::Destroy, self);
         self
@@ -207,8 +207,9 @@ impl Batch {
         self.elements(NFT_MSG_DELSETELEM, Flags::empty(), set, None, elements)
     }
 
-    /// Deletes those of the elements that are in `set`, by their keys. Linux
-    /// 6.3 and later; before, the batch is refused (`EINVAL`).
+    /// Deletes those of the elements that are in `set`, by their keys. Kernels
+    /// before 6.3 do not know this; [`Nft`](super::Nft) then does it in another
+    /// way.
     pub fn destroy_elements(
         &mut self,
         set: &Set,
@@ -416,7 +417,7 @@ impl Batch {
     }
 }
 
-fn put_batch_header(out: &mut Writer<'_>) {
+pub(crate) fn put_batch_header(out: &mut Writer<'_>) {
     // `res_id`, in network order, names the subsystem.
     out.fixed(&[0, 0, 0, NFNL_SUBSYS_NFTABLES]);
 }

@@ -1,6 +1,8 @@
 //! The short forms of rules: they load fields into registers, write out what
 //! the packet must be, and check types.
 
+mod act;
+
 use std::net::IpAddr;
 
 use crate::error::Invalid;
@@ -11,9 +13,9 @@ use crate::wire::uapi::nf_tables_expr::{
 
 use super::data_type::padded;
 use super::expr::{
-    Bitwise, ChecksumType, Cmp, CmpOp, Connlimit, Counter, Ct, Dynset, DynsetOp, Expr, Fib, Hash,
-    Immediate, Lookup, Masquerade, Meta, MetaKey, MetaSet, Nat, NatType, Numgen, Payload,
-    PayloadBase, PayloadSet, Range, RangeOp, Reject, RejectType,
+    Bitwise, ChecksumType, Cmp, CmpOp, Connlimit, Counter, Ct, CtKey, CtSet, Dynset, DynsetOp,
+    Expr, Fib, Hash, Immediate, Lookup, Masquerade, Meta, MetaKey, MetaSet, Nat, NatType, Numgen,
+    Payload, PayloadBase, PayloadSet, Range, RangeOp, Reject, RejectType,
 };
 use super::field::{Field, Load, Match, Needs, Test};
 use super::rule::List;
@@ -96,7 +98,8 @@ impl Rule {
         self
     }
 
-    /// Writes a field: an address of the IP header, or the mark.
+    /// Writes a field: an address of the IP header, or the packet's or the
+    /// connection's mark.
     pub fn set(mut self, target: Field, value: impl Into<Data>) -> Self {
         let value = value.into();
         if !value.is(target.kind.into()) {
@@ -378,6 +381,7 @@ impl Rule {
                 );
             }
             Load::Meta(MetaKey::MARK) => self.push(MetaSet::new(Register::FIRST, MetaKey::MARK)),
+            Load::Ct(CtKey::MARK) => self.push(CtSet::new(Register::FIRST, CtKey::MARK)),
             _ => self.refuse(Invalid::new(
                 "field",
                 target.kind,

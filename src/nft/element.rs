@@ -332,6 +332,11 @@ impl Element {
             // The kernel lists the set's timeout with it, and takes none back.
             (element.timeout, element.expiration) = (None, None);
         }
+        if element.is_catch_all() && element.key != Data::EMPTY {
+            return Err(DecodeError::Malformed {
+                what: "element for every key that has one",
+            });
+        }
         Ok(element)
     }
 
@@ -469,5 +474,16 @@ mod tests {
         assert_eq!(nets("0.0.0.0/8").len(), 2);
         assert_eq!(nets("255.0.0.0/8").len(), 2);
         assert_eq!(nets("10.0.0.0/8").len(), 3);
+    }
+
+    #[test]
+    fn element_for_every_key_that_has_a_key_is_malformed() {
+        let mut bytes = encode(&Element::catch_all());
+        assert_eq!(
+            Element::decode(Attrs::new(&bytes)),
+            Ok(Element::catch_all())
+        );
+        bytes.extend(encode(&Element::new(Port(80))));
+        assert!(Element::decode(Attrs::new(&bytes)).is_err());
     }
 }

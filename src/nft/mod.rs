@@ -31,8 +31,10 @@ mod set;
 mod snapshot;
 mod spelling;
 mod table;
+mod trace;
 mod userdata;
 mod verdict;
+mod watch;
 
 pub use batch::{Batch, Object};
 pub use chain::{Chain, ChainType, Hook, Policy, priority};
@@ -58,4 +60,6 @@ pub use ruleset::Ruleset;
 pub use set::{Set, SetFlags, SetPolicy};
 pub use snapshot::Snapshot;
 pub use table::{Table, TableFlags};
+pub use trace::{Trace, TraceType, TracedConnection};
 pub use verdict::Verdict;
+pub use watch::{Commit, Event, Watch};

@@ -503,9 +503,10 @@ impl Set {
             &[DataType::MARK],
         );
         set.flags = SetFlags::from_bits_retain(fields.get(NFTA_SET_FLAGS)?.unwrap_or_default());
+        // Of a set that was deleted, newer kernels tell the name alone.
         set.key = KeyType::from_raw(
             fields.get(NFTA_SET_KEY_TYPE)?.unwrap_or_default(),
-            fields.need(NFTA_SET_KEY_LEN)?,
+            fields.get(NFTA_SET_KEY_LEN)?.unwrap_or_default(),
         );
         if let Some(id) = fields.get(NFTA_SET_DATA_TYPE)? {
             let length = fields.get(NFTA_SET_DATA_LEN)?.unwrap_or_default();

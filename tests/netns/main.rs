@@ -13,13 +13,19 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod agent;
+mod bad_input;
 mod conntrack;
+mod crash;
 mod expose;
 mod exposure;
 mod host;
 mod isolation;
 mod nft;
+mod riklet;
+mod riklet_defects;
 mod route;
+mod snapshot;
 #[expect(unused_imports, reason = "its own tests run in tests/support.rs")]
 #[path = "../../examples/support/mod.rs"]
 mod stand_ins;
@@ -38,12 +44,16 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let trials = [
+        bad_input::trials(),
         conntrack::trials(),
+        crash::trials(),
         expose::trials(),
         exposure::trials(),
         host::trials(),
         isolation::trials(),
         nft::trials(),
+        riklet::trials(),
+        riklet_defects::trials(),
         route::trials(),
         sys::trials(),
     ]

@@ -96,7 +96,16 @@ impl World {
 
     pub(crate) fn open_tap(&self, attachment: &Attachment) -> OwnedFd {
         let options = TapOptions::new(attachment.tap()).nonblocking();
-        self.node.run(|| options.attach().unwrap()).unwrap().into()
+        // A program that another test starts holds a copy of every descriptor
+        // for a moment, also of the one that made the device.
+        let attach = || {
+            within(SOON, |_| match options.clone().attach() {
+                Err(error) if error.is_busy() => None,
+                result => Some(result),
+            })
+        };
+        let tap = self.node.run(attach).unwrap();
+        tap.expect("the TAP is held by another").unwrap().into()
     }
 
     /// A server on all addresses of a namespace.

@@ -12,7 +12,7 @@ use crate::nft::{
 use crate::types::IfName;
 
 impl Layout {
-    /// Creates the chains with their rules.
+    /// Creates the chains of the `inet` table with their rules.
     pub(super) fn create_rules(&self, batch: &mut Batch) {
         let chains = Chains::new(&self.table);
         for chain in chains.all() {
@@ -21,7 +21,6 @@ impl Layout {
         self.guard_rules(&chains, batch);
         self.nat_rules(&chains, batch);
         self.filter_rules(&chains, batch);
-        self.arp_rules(batch);
     }
 
     /// Before connection tracking: who a packet says it is from, and the
@@ -228,7 +227,7 @@ impl Layout {
     }
 
     /// ARP is invisible to `inet`: the same guard for its senders.
-    fn arp_rules(&self, batch: &mut Batch) {
+    pub(super) fn create_arp_rules(&self, batch: &mut Batch) {
         let input = Chain::base(
             &self.arp,
             Name::constant("arp_input"),

@@ -412,48 +412,4 @@ pub(crate) fn rewritten(attrs: Attrs<'_>) -> Result<Box<[u8]>, DecodeError> {
 const NOTRACK: &str = "notrack";
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::wire::Bytes;
-    use crate::wire::uapi::nf_tables_expr::NFTA_DYNSET_EXPR;
-
-    fn rewritten(expression: &Expr) -> Expr {
-        let mut bytes = Vec::new();
-        let mut out = Writer::new(&mut bytes);
-        expression.encode(&mut out);
-        out.finish().unwrap();
-        Expr::decode(Attrs::new(&bytes)).unwrap()
-    }
-
-    #[test]
-    fn expressions_nested_as_deep_as_bytes_go_do_not_exhaust_the_stack() {
-        let mut bytes = Vec::new();
-        loop {
-            let mut next = Vec::new();
-            let mut out = Writer::new(&mut next);
-            out.put(NFTA_EXPR_NAME, "dynset");
-            out.nest(NFTA_EXPR_DATA, |out| {
-                out.nest(NFTA_DYNSET_EXPR, |out| out.fixed(&bytes));
-            });
-            if out.finish().is_err() {
-                break;
-            }
-            bytes = next;
-        }
-        assert!(bytes.len() > 60_000);
-        assert!(Expr::decode(Attrs::new(&bytes)).is_ok());
-    }
-
-    #[test]
-    fn unknown_expression_without_its_last_padding_reads_equal_when_written() {
-        let mut bytes = Vec::new();
-        let mut out = Writer::new(&mut bytes);
-        out.put(NFTA_EXPR_NAME, "exthdr");
-        let data = Attr::<Bytes>::new(NFTA_EXPR_DATA.kind());
-        out.put(data, &[8, 0, 1, 0, 0, 0, 0, 1, 6, 0, 2, 0, 7, 7]);
-        out.finish().unwrap();
-        let read = Expr::decode(Attrs::new(&bytes)).unwrap();
-        assert!(matches!(read, Expr::Unknown(_)));
-        assert_eq!(rewritten(&read), read);
-    }
-}
+mod tests;

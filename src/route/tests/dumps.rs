@@ -143,7 +143,7 @@ fn next_hops_nested_as_deep_as_bytes_go_do_not_exhaust_the_stack() {
     }
     let header = [2, 0, 0, 0, 254, 4, 0, 1, 0, 0, 0, 0];
     let bytes = super::request(RTM_NEWROUTE, |out| {
-        out.fixed(&[&header[..], &hops].concat())
+        out.fixed(&[&header[..], &hops].concat());
     });
     assert!(
         Route::decode(&super::only(&bytes))

@@ -91,13 +91,15 @@ fn copy(path: &Path) -> Outcome {
 /// must be what was written.
 fn copy_table(nft: &mut Nft, table: &Table, name: &str, readable: bool) -> Result<(), String> {
     let family = table.family().to_string();
-    let snapshot = nft.snapshot(table.family(), table.name()).map_err(tell)?;
+    let snapshot = nft
+        .snapshot(table.family(), table.name())
+        .map_err(|error| tell(&error))?;
     let copy = snapshot.ok_or("gone")?.renamed(Name::new(name).unwrap());
     let mut batch = Batch::new();
     copy.add_to(&mut batch);
-    nft.commit(&mut batch).map_err(tell)?;
+    nft.commit(&mut batch).map_err(|error| tell(&error))?;
     let again = nft.snapshot(copy.table().family(), copy.table().name());
-    same_values(&copy, &again.map_err(tell)?.ok_or("gone")?)?;
+    same_values(&copy, &again.map_err(|error| tell(&error))?.ok_or("gone")?)?;
     if !readable {
         return Ok(());
     }
@@ -122,13 +124,12 @@ fn copy_table(nft: &mut Nft, table: &Table, name: &str, readable: bool) -> Resul
         .iter()
         .zip(&found)
         .find(|(wanted, found)| wanted != found);
-    let mut how = format!(
+    let how = format!(
         "{} lines became {}, first {line:?}",
         wanted.len(),
         found.len()
     );
-    how.truncate(how.floor_char_boundary(400));
-    Err(how)
+    Err(how.chars().take(400).collect())
 }
 
 /// Loads a ruleset by `nft`, or as a newer `nft` would; says which.
@@ -160,7 +161,10 @@ fn load(path: &Path, nft: &mut Nft) -> Result<bool, String> {
     batch
         .push(NFNL_MSG_BATCH_END, Flags::empty(), put_begin)
         .unwrap();
-    let refused = nft.connection_mut().commit(&mut batch).map_err(tell)?;
+    let refused = nft
+        .connection_mut()
+        .commit(&mut batch)
+        .map_err(|error| tell(&error))?;
     match refused.first() {
         None => Ok(false),
         Some((place, refusal)) => Err(format!("{why}; operation {place}: {refusal}")),
@@ -251,7 +255,7 @@ fn timeless(line: &str) -> String {
     kept.join(" ")
 }
 
-fn tell(error: tapwire::Error) -> String {
-    let cause = std::error::Error::source(&error).map(ToString::to_string);
+fn tell(error: &tapwire::Error) -> String {
+    let cause = std::error::Error::source(error).map(ToString::to_string);
     format!("{error}: {}", cause.unwrap_or_default())
 }

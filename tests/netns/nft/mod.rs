@@ -3,6 +3,7 @@
 mod corpus;
 mod print;
 mod ruleset;
+mod verbs;
 
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
@@ -48,7 +49,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         latched_fault_is_reported_and_nothing_is_sent,
         failed_batch_can_be_committed_again,
     ];
-    judged.into_iter().chain(corpus).chain(alone).collect()
+    [judged, corpus, alone, verbs::trials()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn corpus_prints_as_nft_lists_it() {

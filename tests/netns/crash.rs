@@ -1,0 +1,278 @@
+//! An agent that is killed at any moment leaves nothing that its next run
+//! does not complete or remove.
+//!
+//! The agent is the example `riklet`. `strace` kills it on entering a system
+//! call, for each call that may change something outside of the process in
+//! turn. Calls that only look are passed over: to be killed at one of them
+//! leaves what it leaves to be killed at the next that changes something.
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Output};
+use std::sync::Mutex;
+use std::thread;
+
+use libtest_mimic::Trial;
+use tapwire::sys::NetNs;
+
+use crate::agent::{File, add_uplink, program, riklet, riklet_prints};
+use crate::snapshot::Snapshot;
+use crate::support::trials;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    trials![needs ["strace", "nft", "ip"]:
+        killed_up_is_completed_by_the_next_or_removed,
+        killed_change_of_ports_is_completed_by_the_next,
+        killed_down_is_completed_by_the_next,
+        killed_down_of_all_is_completed_by_the_next,
+        up_that_the_kernel_refuses_at_any_step_leaves_nothing,
+        down_of_all_goes_on_past_a_guest_that_cannot_be_taken_away,
+    ]
+}
+
+fn killed_up_is_completed_by_the_next_or_removed() {
+    let workload = File::workload("hello-world", &[8080, 8081]);
+    let up = ["up", workload.path()];
+    Scene {
+        before: &[],
+        killed: &up,
+        repeated: &up,
+    }
+    .play();
+}
+
+fn killed_change_of_ports_is_completed_by_the_next() {
+    let old = File::workload("hello-world", &[8080, 8081]);
+    let new = File::workload("hello-world", &[8081, 8082]);
+    let up = ["up", new.path()];
+    Scene {
+        before: &[&["up", old.path()]],
+        killed: &up,
+        repeated: &up,
+    }
+    .play();
+}
+
+fn killed_down_is_completed_by_the_next() {
+    let stays = File::workload("stays", &[8080]);
+    let goes = File::workload("goes", &[8081]);
+    Scene {
+        before: &[&["up", stays.path(), goes.path()]],
+        killed: &["down", "goes"],
+        repeated: &["down", "goes"],
+    }
+    .play();
+}
+
+fn killed_down_of_all_is_completed_by_the_next() {
+    let (one, two) = (
+        File::workload("one", &[8080]),
+        File::workload("two", &[8081]),
+    );
+    Scene {
+        before: &[&["up", one.path(), two.path()]],
+        killed: &["down", "--all"],
+        repeated: &["down", "--all"],
+    }
+    .play();
+}
+
+/// Not a kill but a refusal, at each step of a second function's way up: it is
+/// taken back, and its addresses are free.
+fn up_that_the_kernel_refuses_at_any_step_leaves_nothing() {
+    let [first, second, third] = [("first", 8080), ("second", 8081), ("third", 8082)]
+        .map(|(name, port)| File::workload(name, &[port]));
+    let up = ["up", second.path()];
+    let (state, moments, right) = in_new_node(|| {
+        riklet_prints(&["up", first.path()]);
+        let state = Snapshot::take();
+        let moments = moments_of(&up);
+        riklet_prints(&["down", "second"]);
+        riklet_prints(&["up", third.path()]);
+        (state, moments, Snapshot::take())
+    });
+    in_each_moment(moments, |moment| {
+        riklet_prints(&["up", first.path()]);
+        let Moment { name, number, call } = moment;
+        let inject = format!("inject={name}:error=ENOMEM:when={number}");
+        let output = strace(&["-o", "/dev/null", "-e", &inject], &up);
+        assert_eq!(output.status.code(), Some(1), "{call}: {output:?}");
+        state.assert_same(&Snapshot::take(), &format!("refused: {call}"));
+        riklet_prints(&["up", third.path()]);
+        right.assert_same(&Snapshot::take(), "the next function");
+    });
+}
+
+/// The kernel refuses to delete the first guest's TAP; the others go, and with
+/// the next attempt all is gone.
+fn down_of_all_goes_on_past_a_guest_that_cannot_be_taken_away() {
+    let files = ["one", "two", "three"].map(|name| File::workload(name, &[]));
+    let mut up = vec!["up"];
+    up.extend(files.iter().map(File::path));
+    let down = ["down", "--all"];
+    let moments = in_new_node(|| {
+        riklet_prints(&up);
+        moments_of(&down)
+    });
+    let deletes = |moment: &&Moment| moment.call.contains("RTM_DELLINK");
+    let Moment { name, number, .. } = moments.iter().find(deletes).unwrap();
+    add_uplink();
+    let empty = Snapshot::take();
+    riklet_prints(&up);
+    let inject = format!("inject={name}:error=EPERM:when={number}");
+    let output = strace(&["-o", "/dev/null", "-e", &inject], &down);
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(words.starts_with("error: "), "{output:?}");
+    let list = riklet_prints(&["list"]);
+    for (name, is_up) in [("one", true), ("two", false), ("three", false)] {
+        assert_eq!(list.contains(name), is_up, "{name} in\n{list}");
+    }
+    riklet_prints(&down);
+    empty.assert_same(&Snapshot::take(), "all removed");
+}
+
+/// An agent's run that is killed, and what comes before and after it.
+struct Scene<'a> {
+    before: &'a [&'a [&'a str]],
+    killed: &'a [&'a str],
+    repeated: &'a [&'a str],
+}
+
+impl Scene<'_> {
+    /// Plays it once undisturbed, then with a kill at each moment; each in a
+    /// network namespace of its own.
+    fn play(&self) {
+        let (empty, right, moments) = in_new_node(|| {
+            let empty = Snapshot::take();
+            self.set_up();
+            let moments = moments_of(self.killed);
+            (empty, Snapshot::take(), moments)
+        });
+        in_each_moment(moments, |moment| {
+            self.play_with_kill(moment, &empty, &right);
+        });
+    }
+
+    fn play_with_kill(&self, moment: &Moment, empty: &Snapshot, right: &Snapshot) {
+        self.set_up();
+        run_killed(self.killed, moment);
+        let output = riklet(self.repeated);
+        let words = String::from_utf8_lossy(&output.stderr);
+        // What is wholly down already cannot be taken down by name.
+        let is_down = words.starts_with("error: no function named");
+        let when = format!("{:?} killed before {}", self.killed, moment.call);
+        assert!(output.status.success() || is_down, "{when}: {words}");
+        right.assert_same(&Snapshot::take(), &when);
+        riklet_prints(&["down", "--all"]);
+        empty.assert_same(&Snapshot::take(), &format!("{when}, all removed"));
+    }
+
+    fn set_up(&self) {
+        for arguments in self.before {
+            riklet_prints(arguments);
+        }
+    }
+}
+
+/// A system call that may change something.
+struct Moment {
+    name: String,
+    /// Its number among those of its name: so `strace` counts.
+    number: usize,
+    /// With its arguments, as `strace` writes it.
+    call: String,
+}
+
+/// Runs the agent and lists the moments at which it could be killed.
+fn moments_of(arguments: &[&str]) -> Vec<Moment> {
+    let log = File::new("strace", "");
+    let output = strace(&["-o", log.path()], arguments);
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{words}");
+    let log = fs::read_to_string(log.path()).unwrap();
+    let looks = [
+        "NLM_F_DUMP",
+        "RTM_GET",
+        "NS_GET",
+        "TUNGET",
+        "SIOCGIF",
+        "write(1,",
+    ];
+    let mut counts = HashMap::new();
+    let mut moments = Vec::new();
+    // The kernel itself repeats a setting that meets another change at work.
+    let final_calls = log.lines().filter(|line| !line.contains("ERESTART"));
+    for line in final_calls {
+        let (_process, call) = line.split_once(' ').unwrap();
+        let Some((name, _)) = call.trim_start().split_once('(') else {
+            continue; // how the process ended
+        };
+        let number = counts.entry(name).or_insert(0);
+        *number += 1;
+        if !looks.iter().any(|word| call.contains(word)) {
+            moments.push(Moment {
+                name: name.to_owned(),
+                number: *number,
+                call: call.chars().take(160).collect(),
+            });
+        }
+    }
+    moments
+}
+
+/// Does `work` for each moment, in a network namespace of its own.
+fn in_each_moment(moments: Vec<Moment>, work: impl Fn(&Moment) + Sync) {
+    assert!(moments.len() > 3, "the log of strace was not understood");
+    let moments = Mutex::new(moments.into_iter());
+    let next = || moments.lock().unwrap().next();
+    thread::scope(|scope| {
+        for _ in 0..WORKERS {
+            scope.spawn(|| {
+                while let Some(moment) = next() {
+                    in_new_node(|| work(&moment));
+                }
+            });
+        }
+    });
+}
+
+/// Runs the agent, killed on entering a system call.
+fn run_killed(arguments: &[&str], moment: &Moment) {
+    let Moment { name, number, call } = moment;
+    let inject = format!("inject={name}:signal=KILL:when={number}");
+    let output = strace(&["-o", "/dev/null", "-e", &inject], arguments);
+    // strace ends as its child does.
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.signal(), Some(SIGKILL), "{call}: {words}");
+}
+
+fn strace(options: &[&str], arguments: &[&str]) -> Output {
+    let trace = format!("trace={TRACED}");
+    Command::new("strace")
+        .args(["-f", "-e", "signal=none", "-e", &trace])
+        .args(options)
+        .arg(program())
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+/// The calls by which the agent can change something outside of itself. (It
+/// need not be killed before it closes something: it would close it dying.)
+const TRACED: &str = "sendto,sendmsg,ioctl,write";
+
+const SIGKILL: i32 = 9;
+
+/// Runs `work` in a new network namespace with an uplink.
+fn in_new_node<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let node = NetNs::new().unwrap();
+    node.run(|| {
+        add_uplink();
+        work()
+    })
+    .unwrap()
+}
+
+/// Most of their time they wait for the kernel.
+const WORKERS: usize = 4;
