@@ -2,16 +2,16 @@
 
 use super::binary;
 use super::fields;
-use super::headers;
 use super::kind::{Kind, duration, id};
 use super::nat;
 use super::node::{Bits, Node, Run, Source};
+use super::options;
 use super::protocols::{Network, Protocols};
 use super::rule::Reader;
-use super::scope::Scope;
+use super::stateful;
 use crate::nft::expr::{
-    Connlimit, Dynset, DynsetOp, Expr, ExthdrOp, Last, Limit, LimitType, Log, LogLevel, Objref,
-    PayloadSet, Queue, Quota, Reject, RejectType, Synproxy,
+    Dynset, DynsetOp, Expr, ExthdrOp, Log, LogLevel, Objref, PayloadSet, Queue, Reject, RejectType,
+    Synproxy,
 };
 use crate::nft::{Family, ObjectType, SetFlags};
 
@@ -19,7 +19,7 @@ use crate::nft::{Family, ObjectType, SetFlags};
 pub(super) fn act(reader: &mut Reader<'_>, expression: &Expr) -> Option<()> {
     let text = match expression {
         Expr::Counter(_) | Expr::Quota(_) | Expr::Last(_) | Expr::Limit(_) | Expr::Connlimit(_) => {
-            stateful(expression, reader.scope)
+            stateful::text(expression, reader.scope)
         }
         Expr::MetaSet(set) => {
             let (name, kind) = fields::meta(*set.key())?;
@@ -50,7 +50,7 @@ pub(super) fn act(reader: &mut Reader<'_>, expression: &Expr) -> Option<()> {
             format!("{} set {value}", found.text())
         }
         Expr::ExthdrReset(reset) if *reset.op() == ExthdrOp::TCP_OPTION => {
-            match headers::options(*reset.op(), *reset.option()).next() {
+            match options::find(*reset.op(), *reset.option()).next() {
                 Some(option) => format!("reset {}", option.name),
                 None => format!("reset tcp option {}", reset.option()),
             }
@@ -73,101 +73,6 @@ pub(super) fn act(reader: &mut Reader<'_>, expression: &Expr) -> Option<()> {
     };
     reader.act(text);
     Some(())
-}
-
-/// Statements that keep a state, which elements may carry as well.
-pub(super) fn stateful(expression: &Expr, scope: Scope<'_>) -> String {
-    match expression {
-        Expr::Counter(one) => counter(*one.packets(), *one.bytes(), scope),
-        Expr::Quota(one) => quota(one, scope),
-        Expr::Last(one) => last(one, scope),
-        Expr::Limit(one) => limit(one).unwrap_or_else(|| super::raw::expression(expression)),
-        Expr::Connlimit(one) => connections(one),
-        other => super::raw::expression(other),
-    }
-}
-
-pub(super) fn counter(packets: u64, bytes: u64, scope: Scope<'_>) -> String {
-    if scope.stateless {
-        "counter".to_owned()
-    } else {
-        format!("counter packets {packets} bytes {bytes}")
-    }
-}
-
-fn quota(quota: &Quota, scope: Scope<'_>) -> String {
-    let over = if quota.flags() & INVERTED == 0 {
-        ""
-    } else {
-        "over "
-    };
-    let used = match *quota.consumed() {
-        0 => String::new(),
-        _ if scope.stateless => String::new(),
-        used => format!(" used {}", amount(used)),
-    };
-    format!("quota {over}{}{used}", amount(*quota.bytes()))
-}
-
-fn last(last: &Last, scope: Scope<'_>) -> String {
-    match (scope.stateless, *last.seen()) {
-        (true, _) => "last".to_owned(),
-        (false, 0) => "last used never".to_owned(),
-        (false, _) => format!("last used {}", duration(*last.ago())),
-    }
-}
-
-fn connections(limit: &Connlimit) -> String {
-    let over = if limit.flags() & INVERTED == 0 {
-        ""
-    } else {
-        "over "
-    };
-    format!("ct count {over}{}", limit.count())
-}
-
-fn limit(limit: &Limit) -> Option<String> {
-    let unit = match *limit.unit() {
-        1 => "second",
-        60 => "minute",
-        3600 => "hour",
-        86_400 => "day",
-        604_800 => "week",
-        _ => return None,
-    };
-    let over = if limit.flags() & INVERTED == 0 {
-        ""
-    } else {
-        "over "
-    };
-    let (rate, burst) = match *limit.kind() {
-        LimitType::PACKETS => (
-            limit.rate().to_string(),
-            match *limit.burst() {
-                0 | DEFAULT_BURST => String::new(),
-                burst => format!(" burst {burst} packets"),
-            },
-        ),
-        LimitType::BYTES => (
-            format!("{} ", amount(*limit.rate())).trim_end().to_owned(),
-            match *limit.burst() {
-                0 => String::new(),
-                burst => format!(" burst {}", amount(burst.into())),
-            },
-        ),
-        _ => return None,
-    };
-    Some(format!("limit rate {over}{rate}/{unit}{burst}"))
-}
-
-/// Bytes in the largest unit that they are whole in.
-pub(super) fn amount(bytes: u64) -> String {
-    let whole = |unit: u64| bytes > 0 && bytes.is_multiple_of(unit);
-    match bytes {
-        bytes if whole(1 << 20) => format!("{} mbytes", bytes >> 20),
-        bytes if whole(1 << 10) => format!("{} kbytes", bytes >> 10),
-        bytes => format!("{bytes} bytes"),
-    }
 }
 
 fn store(reader: &mut Reader<'_>, set: &PayloadSet) -> Option<()> {
@@ -347,7 +252,7 @@ fn dynamic(reader: &mut Reader<'_>, dynset: &Dynset) -> Option<String> {
     let one = dynset.expression().map(AsRef::as_ref);
     for expression in one.into_iter().chain(dynset.expressions()) {
         inside.push(' ');
-        inside.push_str(&stateful(expression, reader.scope.fresh()));
+        inside.push_str(&stateful::text(expression, reader.scope.fresh()));
     }
     if let Some(data) = dynset.data() {
         let kinds = found.map(|(set, _)| super::elements::data_kinds(set));
@@ -404,13 +309,6 @@ fn object_words(kind: ObjectType) -> Option<&'static str> {
         _ => return None,
     })
 }
-
-/// `NFT_QUOTA_F_INV`, `NFT_LIMIT_F_INV`, `NFT_CONNLIMIT_F_INV` of
-/// `linux/netfilter/nf_tables.h`.
-const INVERTED: u32 = 1;
-
-/// The burst that `nft` gives a limit of packets.
-const DEFAULT_BURST: u32 = 5;
 
 /// Codes that `reject` means by itself: `NFT_REJECT_ICMPX_PORT_UNREACH`,
 /// `ICMP_PORT_UNREACH`, `ICMPV6_PORT_UNREACH`.

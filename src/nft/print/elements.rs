@@ -2,11 +2,11 @@
 
 use std::cmp::Ordering;
 
-use super::actions;
 use super::binary::ones;
 use super::kind::{Kind, duration, id};
 use super::rule::{Reader, or_of_set};
 use super::scope::Scope;
+use super::stateful;
 use crate::nft::expr::Lookup;
 use crate::nft::{Element, KeyType, Order, Register, Set, SetFlags, Value};
 
@@ -85,6 +85,17 @@ pub(super) fn list(
             .map(|element| item("*".to_owned(), set, element, scope)),
     );
     items
+}
+
+/// The text of an element by itself.
+pub(super) fn one(set: &Set, element: &Element, kinds: &[Kind], scope: Scope<'_>) -> String {
+    let interval = set.current_flags().contains(SetFlags::INTERVAL);
+    let key = match kinds {
+        _ if element.is_catch_all() => "*".to_owned(),
+        [kind] if interval => concatenation(element, &[kind.with_order(Order::Network)]),
+        kinds => concatenation(element, kinds),
+    };
+    item(key, set, element, scope)
 }
 
 /// Ranges, each from its start to before its end.
@@ -246,11 +257,11 @@ fn item(key: String, set: &Set, element: &Element, scope: Scope<'_>) -> String {
     let mut text = key;
     if let Some(counts) = element.counts() {
         text.push(' ');
-        text.push_str(&actions::counter(counts.packets, counts.bytes, scope));
+        text.push_str(&stateful::counter(counts.packets, counts.bytes, scope));
     }
     for expression in element.expressions() {
         text.push(' ');
-        text.push_str(&actions::stateful(expression, scope));
+        text.push_str(&stateful::text(expression, scope));
     }
     if let Some(timeout) = element.current_timeout() {
         text.push_str(" timeout ");

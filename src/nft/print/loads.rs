@@ -1,9 +1,9 @@
 //! Expressions that load something, as what they leave in a register.
 
 use super::fields;
-use super::headers;
 use super::kind::{Kind, id};
 use super::node::{Bits, Node, Source};
+use super::options;
 use crate::nft::expr::{Expr, Exthdr, ExthdrOp, Osf, Rt, RtKey, Socket, SocketKey, Xfrm, XfrmKey};
 use crate::nft::{Family, Register};
 
@@ -43,7 +43,7 @@ pub(super) fn load(expression: &Expr, family: Family) -> Option<(Register, u32, 
 }
 
 fn option(header: &Exthdr) -> Option<(Register, u32, Node)> {
-    let known = headers::options(*header.op(), *header.option()).next();
+    let known = options::find(*header.op(), *header.option()).next();
     let source = Source::Option(*header.op(), *header.option());
     match *header.flags() {
         0 => {

@@ -26,18 +26,22 @@ mod names;
 mod nat;
 mod node;
 mod object;
+mod options;
 mod protocols;
 mod raw;
 mod rule;
 mod scope;
 mod set;
+mod stateful;
 mod typeof_;
 
 use std::fmt::{self, Write as _};
 
 use self::scope::Scope;
 use super::expr::Expr;
-use super::{Chain, Flowtable, NamedObject, Rule, Ruleset, Set, Snapshot, Table, TableFlags};
+use super::{
+    Chain, Element, Flowtable, NamedObject, Rule, Ruleset, Set, Snapshot, Table, TableFlags,
+};
 
 /// A listing without what changes by itself: counts, and when elements go.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +51,14 @@ impl Ruleset {
     /// Prints without what changes by itself: counts, and when elements go.
     pub const fn stateless(&self) -> Stateless<'_, Self> {
         Stateless(self)
+    }
+}
+
+impl Set {
+    /// An element of this set, by the types of its key and data. Of a range in
+    /// an interval set of one field, each end is an element.
+    pub fn element(&self, element: &Element) -> impl fmt::Display + use<> {
+        Text(set::element(self, element, Scope::alone(self.family())))
     }
 }
 
@@ -203,4 +215,69 @@ fn head(table: &Table) -> String {
         push!(text, "\tcomment \"{comment}\"\n");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use crate::nft::expr::Counter;
+    use crate::nft::{
+        Chain, Comment, DataType, Element, Family, L4Proto, Mark, Name, Port, Rule, Set, Table, ct,
+        ip, meta, tcp,
+    };
+
+    fn rule() -> Rule {
+        let table = Table::new(Family::INET, Name::constant("t"));
+        Rule::new(&Chain::new(&table, Name::constant("c")))
+    }
+
+    #[test]
+    fn rule_reads_as_it_was_written() {
+        let rule = rule()
+            .matching(meta::iifname().starts_with("tap"))
+            .matching(ip::saddr().within("10.0.0.0/9".parse().unwrap()))
+            .matching(tcp::dport().between(Port(80), Port(90)))
+            .matching(ct::state().any_of(ct::State::NEW | ct::State::RELATED))
+            .accept()
+            .comment(Comment::constant("web"));
+        assert_eq!(
+            rule.to_string(),
+            "iifname \"tap*\" ip saddr 10.0.0.0/9 tcp dport 80-90 ct state related,new accept comment \"web\"",
+        );
+    }
+
+    #[test]
+    fn condition_before_an_action_is_kept() {
+        let rule = rule()
+            .matching(meta::l4proto().equal(L4Proto::TCP))
+            .expression(Counter::new())
+            .matching(tcp::dport().equal(Port(80)));
+        assert_eq!(
+            rule.to_string(),
+            "meta l4proto tcp counter packets 0 bytes 0 tcp dport 80",
+        );
+    }
+
+    #[test]
+    fn what_was_never_loaded_stands_in_brackets() {
+        let lost = rule().expression(crate::nft::expr::Cmp::new(
+            crate::nft::Register::FIRST,
+            crate::nft::expr::CmpOp::EQ,
+            Mark(1).into(),
+        ));
+        assert!(lost.to_string().starts_with("[ Cmp("), "{lost}");
+    }
+
+    #[test]
+    fn element_prints_by_the_types_of_its_set() {
+        let table = Table::new(Family::IP, Name::constant("t"));
+        let key = [DataType::IPV4_ADDR, DataType::INET_SERVICE];
+        let map = Set::map(&table, Name::constant("m"), &key, &[DataType::MARK]);
+        let element = Element::new((Ipv4Addr::LOCALHOST, Port(80))).data(Mark(5));
+        assert_eq!(
+            map.element(&element).to_string(),
+            "127.0.0.1 . 80 : 0x00000005",
+        );
+    }
 }

@@ -3,6 +3,7 @@
 use super::actions;
 use super::kind::{Kind, duration, id};
 use super::scope::Scope;
+use super::stateful;
 use crate::nft::{CtTimeout, Family, Flowtable, FlowtableFlags, L4Proto, NamedObject, ObjectState};
 
 /// The lines of an object in its table.
@@ -22,19 +23,19 @@ pub(super) fn block(object: &NamedObject, scope: Scope<'_>) -> String {
     };
     match object.state() {
         ObjectState::Counter(one) => {
-            let text = actions::stateful(&one.clone().into(), scope);
+            let text = stateful::text(&one.clone().into(), scope);
             lines.push(without(text, "counter"));
         }
         ObjectState::Quota(one) => {
-            let text = actions::stateful(&one.clone().into(), scope);
+            let text = stateful::text(&one.clone().into(), scope);
             lines.push(without(text, "quota"));
         }
         ObjectState::Limit(one) => {
-            let text = actions::stateful(&one.clone().into(), scope);
+            let text = stateful::text(&one.clone().into(), scope);
             lines.push(without(text, "limit"));
         }
         ObjectState::Connlimit(one) => {
-            lines.push(actions::stateful(&one.clone().into(), scope));
+            lines.push(stateful::text(&one.clone().into(), scope));
         }
         ObjectState::Synproxy(one) => {
             let text = without(actions::synproxy(one), "synproxy");

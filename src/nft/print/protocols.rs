@@ -3,6 +3,7 @@
 
 use super::headers::{self, Field, Header};
 use super::node::Source;
+use super::options;
 use crate::nft::Family;
 use crate::nft::expr::{MetaKey, PayloadBase};
 
@@ -198,7 +199,7 @@ impl Protocols {
     fn headers(&self, source: Source) -> Vec<&'static Header> {
         let base = match source {
             Source::Header(base) => base,
-            Source::Option(op, number) => return headers::options(op, number).collect(),
+            Source::Option(op, number) => return options::find(op, number).collect(),
         };
         match base {
             PayloadBase::LINK if self.vlan => vec![&headers::VLAN, &headers::ETHER],

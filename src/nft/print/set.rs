@@ -1,9 +1,9 @@
 //! Sets and maps as blocks.
 
-use super::actions;
 use super::elements;
 use super::kind::{Kind, duration};
 use super::scope::Scope;
+use super::stateful;
 use super::typeof_;
 use crate::nft::{Element, KeyType, Set, SetFlags, SetPolicy};
 
@@ -31,7 +31,7 @@ pub(super) fn block(set: &Set, elements: &[Element], scope: Scope<'_>) -> String
     let carried: Vec<String> = set
         .expressions()
         .iter()
-        .map(|expression| actions::stateful(expression, scope.fresh()))
+        .map(|expression| stateful::text(expression, scope.fresh()))
         .collect();
     if !carried.is_empty() {
         line(carried.join(" "));
@@ -56,6 +56,11 @@ pub(super) fn block(set: &Set, elements: &[Element], scope: Scope<'_>) -> String
     let mut text = lines.join("\n");
     text.push('\n');
     text
+}
+
+/// One element of a set.
+pub(super) fn element(set: &Set, element: &Element, scope: Scope<'_>) -> String {
+    elements::one(set, element, &key_kinds(set), scope)
 }
 
 /// Whether a set is listed as a block of its own.

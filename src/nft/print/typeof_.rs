@@ -3,6 +3,7 @@
 use super::fields;
 use super::headers;
 use super::kind::{Kind, id};
+use super::options;
 use crate::nft::expr::{ExthdrOp, MetaKey};
 use crate::nft::userdata;
 use crate::nft::{Family, Set};
@@ -81,7 +82,7 @@ fn payload(header: u32, field: u32) -> Option<(String, Kind)> {
 fn option(number: u32, field: u32, op: u32) -> Option<(String, Kind)> {
     let number = u8::try_from(number).ok()?;
     let header = match ExthdrOp::from_raw(op) {
-        op @ ExthdrOp::TCP_OPTION => headers::options(op, number).next()?,
+        op @ ExthdrOp::TCP_OPTION => options::find(op, number).next()?,
         _ => return None,
     };
     let place = usize::try_from(field).ok()?.checked_sub(1)?;
