@@ -255,13 +255,20 @@ fn order(one: &Element, other: &Element, kinds: &[Kind]) -> Ordering {
 /// An element with what belongs to it.
 fn item(key: String, set: &Set, element: &Element, scope: Scope<'_>) -> String {
     let mut text = key;
+    let mut carried: Vec<String> = element
+        .expressions()
+        .iter()
+        .map(|expression| stateful::text(expression, scope))
+        .collect();
     if let Some(counts) = element.counts() {
-        text.push(' ');
-        text.push_str(&stateful::counter(counts.packets, counts.bytes, scope));
+        let place = element.counter_place().min(carried.len());
+        carried.insert(
+            place,
+            stateful::counter(counts.packets, counts.bytes, scope),
+        );
     }
-    for expression in element.expressions() {
-        text.push(' ');
-        text.push_str(&stateful::text(expression, scope));
+    for one in carried {
+        push!(text, " {one}");
     }
     if let Some(timeout) = element.current_timeout() {
         text.push_str(" timeout ");
