@@ -224,6 +224,11 @@ impl Element {
         self.counter
     }
 
+    /// How many of its other expressions are before the counter.
+    pub(crate) const fn counter_place(&self) -> usize {
+        self.counter_place
+    }
+
     /// After how many milliseconds it goes.
     pub const fn current_timeout(&self) -> Option<u64> {
         self.timeout

@@ -375,6 +375,11 @@ impl Set {
         self.is_marked(userdata::SET_DATA_INTERVAL)
     }
 
+    /// What `nft` keeps with it besides byte orders and comment.
+    pub(crate) fn kept(&self) -> &[u8] {
+        &self.userdata
+    }
+
     /// How many elements it has room for, if that was declared.
     pub const fn capacity(&self) -> Option<u32> {
         self.size
