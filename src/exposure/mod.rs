@@ -3,7 +3,7 @@
 mod layout;
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU16;
 use std::str::FromStr;
 
@@ -64,8 +64,10 @@ impl fmt::Display for Protocol {
 /// the host or on one.
 ///
 /// The guest's address decides the family: an exposure of an IPv6 guest
-/// address listens on the host's IPv6 addresses. The host's loopback
-/// addresses are never taken.
+/// address listens on the host's IPv6 addresses. All addresses are those that
+/// others can reach: the host's loopback addresses are its own, but for an
+/// exposure on the very address (`127.0.0.1`), which serves processes on the
+/// host only.
 ///
 /// Written `tcp/8080->198.18.0.2:80`, or with the host's address
 /// `udp/203.0.113.1:53->198.18.0.2:53`.
@@ -95,7 +97,8 @@ impl Exposure {
     /// address of another host.
     pub fn new(protocol: Protocol, host_port: u16, guest: SocketAddr) -> Result<Self, Invalid> {
         let guest_address = guest.ip();
-        if guest_address.is_unspecified() || !is_unicast(guest_address) {
+        let of_no_guest = guest_address.is_unspecified() || guest_address.is_loopback();
+        if of_no_guest || !is_unicast(guest_address) {
             return Err(Invalid::new(
                 "guest address",
                 guest_address,
@@ -116,15 +119,18 @@ impl Exposure {
     ///
     /// # Errors
     /// [`Invalid`] for an address of the other family (the kernel translates
-    /// between addresses of one family only), a loopback or a multicast
-    /// address.
+    /// between addresses of one family only), for `::1` (it does not translate
+    /// the answers back), for a multicast or broadcast address.
     pub fn on(self, host_address: IpAddr) -> Result<Self, Invalid> {
         let invalid = |why| Invalid::new("host address", host_address, why);
         if host_address.is_ipv4() != self.guest_address.is_ipv4() {
             return Err(invalid("is not of the guest address's family"));
         }
+        if host_address == Ipv6Addr::LOCALHOST {
+            return Err(invalid("cannot be translated back by the kernel"));
+        }
         if !is_unicast(host_address) {
-            return Err(invalid("is a loopback, multicast or broadcast address"));
+            return Err(invalid("is a multicast or broadcast address"));
         }
         Ok(Self {
             host_address: Some(host_address).filter(|address| !address.is_unspecified()),
@@ -187,6 +193,12 @@ impl Key {
         };
         Some([key(Some(address))?, key(None)?])
     }
+
+    /// Whether it is that of an exposure on a loopback address.
+    pub(crate) fn is_on_loopback(&self) -> bool {
+        self.host_address
+            .is_some_and(|address| address.is_loopback())
+    }
 }
 
 impl FromStr for Exposure {
@@ -231,7 +243,7 @@ fn port(what: &'static str, number: u16) -> Result<NonZeroU16, Invalid> {
 
 fn is_unicast(address: IpAddr) -> bool {
     let broadcast = matches!(address, IpAddr::V4(address) if address.is_broadcast());
-    !(address.is_loopback() || address.is_multicast() || broadcast)
+    !(address.is_multicast() || broadcast)
 }
 
 #[cfg(test)]
@@ -245,6 +257,7 @@ mod tests {
             "udp/203.0.113.1:53->198.18.0.2:5353",
             "tcp/65535->[fd00::2]:1",
             "udp/[2001:db8::1]:53->[fd00::2]:53",
+            "tcp/127.0.0.1:8080->198.18.0.2:80",
         ] {
             assert_eq!(text.parse::<Exposure>().unwrap().to_string(), text);
         }
@@ -272,8 +285,12 @@ mod tests {
                 "host address \"2001:db8::1\" is not of the guest address's family",
             ),
             (
-                "tcp/127.0.0.1:80->198.18.0.2:80",
-                "host address \"127.0.0.1\" is a loopback, multicast or broadcast address",
+                "tcp/[::1]:80->[fd00::2]:80",
+                "host address \"::1\" cannot be translated back by the kernel",
+            ),
+            (
+                "tcp/224.0.0.1:80->198.18.0.2:80",
+                "host address \"224.0.0.1\" is a multicast or broadcast address",
             ),
             (
                 "tcp/80->224.0.0.1:80",

@@ -181,8 +181,13 @@ impl Host {
     fn wire(&mut self, guest: &Guest, attachment: &Attachment) -> Result<(), Error> {
         let (index, created) = self.find_or_create_tap(guest, attachment)?;
         let has_ipv6 = self.prepare_ipv6(attachment.tap)?;
+        let localnet = u32::from(self.known.serves_loopback(attachment));
         self.rtnl.apply(|changes| {
-            changes.set_ipv4(index, &[(Ipv4Setting::Forwarding, 1)]);
+            let settings = [
+                (Ipv4Setting::Forwarding, 1),
+                (Ipv4Setting::RouteLocalnet, localnet),
+            ];
+            changes.set_ipv4(index, &settings);
             let [(_, ipv4), (_, ipv6)] = networks_of(attachment);
             changes.replace_address(&Address::new(index, ipv4));
             changes.replace_neighbour(&Neighbour::new(

@@ -9,6 +9,7 @@ use crate::conntrack::{self, Flow, FlowFilter, TupleFilter};
 use crate::error::{Conflict, Error};
 use crate::exposure::{Exposure, Protocol, exposure_element, exposure_key, read_exposure};
 use crate::nft::{Comment, Element};
+use crate::route::Ipv4Setting;
 
 impl Host {
     /// Opens a port of the host to a guest. An exposure that is in force
@@ -36,6 +37,7 @@ impl Host {
     pub fn expose_all(&mut self, exposures: &[Exposure]) -> Result<(), Error> {
         self.check_guests(exposures)?;
         self.check_ports(exposures)?;
+        self.open_loopback(exposures)?;
         self.add_elements(exposures)?;
         self.end_older_flows(exposures)
     }
@@ -106,6 +108,27 @@ impl Host {
                 return Err(Conflict::new(exposure, rival).into());
             }
             self.known.exposed(exposure);
+        }
+        Ok(())
+    }
+
+    /// Has packets from loopback addresses go out by the TAPs of guests that
+    /// serve them, and the answers come in. Neighbours and guests gain nothing
+    /// by that: their packets to loopback addresses are dropped before.
+    fn open_loopback(&mut self, exposures: &[Exposure]) -> Result<(), Error> {
+        for exposure in exposures
+            .iter()
+            .filter(|exposure| exposure.key().is_on_loopback())
+        {
+            let guest = self.known.guest_of_address(exposure.guest().ip());
+            let tap = guest.map(|guest| guest.tap);
+            if let Some(tap) = tap
+                && let Some(link) = self.rtnl.link(tap)?
+            {
+                let settings = [(Ipv4Setting::RouteLocalnet, 1)];
+                self.rtnl
+                    .apply(|changes| changes.set_ipv4(link.index(), &settings))?;
+            }
         }
         Ok(())
     }

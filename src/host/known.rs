@@ -50,6 +50,12 @@ impl Known {
         (0..slots).find(|slot| !self.guests.contains_key(slot) && !occupied.contains(slot))
     }
 
+    /// Whether an exposure on a loopback address leads to the guest.
+    pub(super) fn serves_loopback(&self, guest: &Attachment) -> bool {
+        let mut exposures = self.exposures.iter();
+        exposures.any(|(key, target)| key.is_on_loopback() && guest.has(target.ip()))
+    }
+
     pub(super) fn attached(&mut self, guest: Attachment) {
         self.by_name.insert(guest.name().into(), guest.slot);
         self.by_address.insert(guest.ipv4.into(), guest.slot);

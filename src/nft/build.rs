@@ -192,7 +192,10 @@ impl Rule {
 
     fn nat_from(mut self, kind: NatType, fields: &[Field], map: &Set) -> Self {
         let data: Vec<DataType> = map.data().into_iter().flat_map(KeyType::fields).collect();
+        let ranges = map.has_interval_data();
         let (family, port) = match data.as_slice() {
+            [kind] if ranges && kind.id() == DataType::IPV4_ADDR.id() => (Family::IP, None),
+            [kind] if ranges && kind.id() == DataType::IPV6_ADDR.id() => (Family::IP6, None),
             [DataType::IPV4_ADDR] => (Family::IP, None),
             [DataType::IPV6_ADDR] => (Family::IP6, None),
             [DataType::IPV4_ADDR, DataType::INET_SERVICE] => (Family::IP, Register::slot(1)),
@@ -207,7 +210,11 @@ impl Rule {
         };
         self.translates(family);
         self.look_up(fields, map, Some(Register::FIRST), false);
-        let nat = Nat::new(kind, family).with_address(Register::FIRST);
+        let mut nat = Nat::new(kind, family).with_address(Register::FIRST);
+        let behind = if family == Family::IP { 1 } else { 4 };
+        if let Some(max) = Register::slot(behind).filter(|_| ranges) {
+            nat = nat.with_address_max(max);
+        }
         self.push(match port {
             Some(port) => nat.with_port(port),
             None => nat,

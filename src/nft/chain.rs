@@ -208,7 +208,7 @@ impl Chain {
                 chain.name.clone()
             },
             // A base chain without one is listed with this one.
-            policy: chain.policy.or(chain.hook.map(|_| Policy::ACCEPT)),
+            policy: chain.policy.or_else(|| chain.hook.map(|_| Policy::ACCEPT)),
             ..chain.clone()
         };
         plain(self) == plain(other)

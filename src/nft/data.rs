@@ -55,6 +55,22 @@ impl Data {
         Some(whole)
     }
 
+    /// The values from `low` to `high`, as the data of a map
+    /// ([`Set::interval_data`](super::Set::interval_data)).
+    ///
+    /// ```
+    /// use std::net::Ipv4Addr;
+    /// use tapwire::nft::Data;
+    /// let pool = Data::range(Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 9));
+    /// assert_eq!(pool.as_bytes(), [192, 0, 2, 1, 192, 0, 2, 9]);
+    /// ```
+    pub fn range(low: impl Into<Self>, high: impl Into<Self>) -> Self {
+        let (low, high) = (low.into(), high.into());
+        let mut range = Self::concat(&[low, high]);
+        range.kind = if low.kind == high.kind { low.kind } else { 0 };
+        range
+    }
+
     /// The bytes, padding between parts included.
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes

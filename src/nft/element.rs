@@ -41,6 +41,8 @@ pub struct Element {
     flags: u32,
     interval_open: bool,
     counter: Option<Counts>,
+    /// How many expressions are before the counter.
+    counter_place: usize,
     comment: Option<Comment>,
     timeout: Option<u64>,
     expiration: Option<u64>,
@@ -70,6 +72,7 @@ impl Element {
             flags: 0,
             interval_open: false,
             counter: None,
+            counter_place: 0,
             comment: None,
             timeout: None,
             expiration: None,
@@ -166,11 +169,13 @@ impl Element {
         self
     }
 
-    /// With a counter that starts at `counts`. A set that was made with a
-    /// counter gives one to each element by itself.
+    /// With a counter that starts at `counts`, behind the expressions that it
+    /// has. A set that was made with a counter gives one to each element by
+    /// itself; of several expressions, the order must be that of the set.
     #[must_use]
     pub const fn counter(mut self, counts: Counts) -> Self {
         self.counter = Some(counts);
+        self.counter_place = self.expressions.len();
         self
     }
 
@@ -217,6 +222,11 @@ impl Element {
     /// What its counter has counted.
     pub const fn counts(&self) -> Option<Counts> {
         self.counter
+    }
+
+    /// How many of its other expressions are before the counter.
+    pub(crate) const fn counter_place(&self) -> usize {
+        self.counter_place
     }
 
     /// After how many milliseconds it goes.
@@ -285,12 +295,13 @@ impl Element {
             (Some(counts), []) => out.nest(NFTA_SET_ELEM_EXPR, |out| counts.encode(out)),
             (None, [one]) => one.put(NFTA_SET_ELEM_EXPR, out),
             (counter, several) => out.nest(NFTA_SET_ELEM_EXPRESSIONS, |out| {
+                let before = several.iter().take(self.counter_place);
+                before.for_each(|one| one.put(NFTA_LIST_ELEM, out));
                 if let Some(counts) = counter {
                     out.nest(NFTA_LIST_ELEM, |out| counts.encode(out));
                 }
-                for one in several {
-                    one.put(NFTA_LIST_ELEM, out);
-                }
+                let behind = several.iter().skip(self.counter_place);
+                behind.for_each(|one| one.put(NFTA_LIST_ELEM, out));
             }),
         }
         self.extra.put(out);
@@ -344,6 +355,7 @@ impl Element {
         match expression {
             Expr::Counter(counter) if self.counter.is_none() => {
                 self.counter = Some(Counts::from(&counter));
+                self.counter_place = self.expressions.len();
             }
             other => self.expressions.push(other),
         }
@@ -458,6 +470,22 @@ mod tests {
         let all = Element::catch_all();
         let bytes = encode(&all);
         assert_eq!(Element::decode(Attrs::new(&bytes)).unwrap(), all);
+    }
+
+    #[test]
+    fn expressions_keep_their_order() {
+        let limit = crate::nft::expr::Limit::new(1, 1);
+        let behind = Element::new(Ipv4Addr::LOCALHOST)
+            .expression(limit.clone())
+            .counter(Counts::new(1, 2));
+        let before = Element::new(Ipv4Addr::LOCALHOST)
+            .counter(Counts::new(1, 2))
+            .expression(limit);
+        assert_ne!(encode(&behind), encode(&before));
+        for element in [behind, before] {
+            let bytes = encode(&element);
+            assert_eq!(Element::decode(Attrs::new(&bytes)).unwrap(), element);
+        }
     }
 
     #[test]

@@ -22,9 +22,11 @@ mod header;
 mod message;
 mod name;
 mod object;
+mod print;
 mod record;
 mod register;
 mod rule;
+mod ruleset;
 mod set;
 mod snapshot;
 mod spelling;
@@ -52,8 +54,10 @@ pub use object::{
     CtExpectation, CtHelper, CtTimeout, NamedObject, ObjectState, ObjectType, Secmark, Timeouts,
     TunnelInfo, TunnelIp4, TunnelIp6, TunnelOption, TunnelOptions,
 };
+pub use print::Stateless;
 pub use register::Register;
 pub use rule::Rule;
+pub use ruleset::Ruleset;
 pub use set::{Set, SetFlags, SetPolicy};
 pub use snapshot::Snapshot;
 pub use table::{Table, TableFlags};

@@ -175,6 +175,17 @@ impl Set {
         map
     }
 
+    /// Says yes to an entry of what `nft` keeps.
+    fn mark(&mut self, entry: u8) {
+        self.userdata.extend([entry, 4]);
+        self.userdata.extend(1_u32.to_ne_bytes());
+    }
+
+    fn is_marked(&self, entry: u8) -> bool {
+        userdata::read(&self.userdata)
+            .any(|(kind, value)| kind == entry && userdata::number(value).is_some_and(|on| on != 0))
+    }
+
     fn spell(&mut self, entry: u8, fields: &[Field]) {
         let spelling = spell(fields)
             .and_then(|value| u8::try_from(value.len()).ok().map(|length| (length, value)));
@@ -210,6 +221,21 @@ impl Set {
         if self.key.is_concatenated() {
             self.flags |= SetFlags::CONCAT;
             self.widths = self.key.fields().map(DataType::length).collect();
+        }
+        self
+    }
+
+    /// With ranges as data, each a lower and an upper bound
+    /// ([`Data::range`](super::Data::range)), for translations to one of
+    /// several addresses.
+    #[must_use]
+    pub fn interval_data(mut self) -> Self {
+        if let Some(data) = self.data {
+            self.data = Some(KeyType::from_raw(
+                data.id(),
+                data.length().saturating_mul(2),
+            ));
+            self.mark(userdata::SET_DATA_INTERVAL);
         }
         self
     }
@@ -253,8 +279,7 @@ impl Set {
     /// nothing of it.
     #[must_use]
     pub fn auto_merge(mut self) -> Self {
-        self.userdata.extend([userdata::SET_MERGE, 4]);
-        self.userdata.extend(1_u32.to_ne_bytes());
+        self.mark(userdata::SET_MERGE);
         self
     }
 
@@ -342,9 +367,17 @@ impl Set {
 
     /// Whether `nft` joins its ranges where they meet.
     pub fn is_auto_merged(&self) -> bool {
-        userdata::read(&self.userdata).any(|(kind, value)| {
-            kind == userdata::SET_MERGE && userdata::number(value).is_some_and(|on| on != 0)
-        })
+        self.is_marked(userdata::SET_MERGE)
+    }
+
+    /// Whether its data are ranges.
+    pub fn has_interval_data(&self) -> bool {
+        self.is_marked(userdata::SET_DATA_INTERVAL)
+    }
+
+    /// What `nft` keeps with it besides byte orders and comment.
+    pub(crate) fn kept(&self) -> &[u8] {
+        &self.userdata
     }
 
     /// How many elements it has room for, if that was declared.

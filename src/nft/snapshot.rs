@@ -6,7 +6,8 @@ use crate::error::{Error, Operation};
 
 use super::expr::{Dynset, Expr};
 use super::{
-    Batch, Chain, Element, Family, Flowtable, Name, NamedObject, Nft, Rule, Set, SetFlags, Table,
+    Batch, Chain, Content, Element, Family, Flowtable, Name, NamedObject, Nft, Rule, Set, SetFlags,
+    Table,
 };
 
 /// All of a table as it was at one generation. It can be written again, under
@@ -77,6 +78,37 @@ impl Nft {
 }
 
 impl Snapshot {
+    /// A table with nothing in it yet.
+    pub(crate) const fn empty(generation: u32, table: Table) -> Self {
+        Self {
+            generation,
+            table,
+            chains: Vec::new(),
+            rules: Vec::new(),
+            sets: Vec::new(),
+            objects: Vec::new(),
+            flowtables: Vec::new(),
+        }
+    }
+
+    /// Takes what a message says that is in the table.
+    pub(crate) fn take(&mut self, content: Content) {
+        match content {
+            Content::Chain(chain) => self.chains.push(chain),
+            Content::Rule(rule) => self.rules.push(rule),
+            Content::Set(set) => self.sets.push((set, Vec::new())),
+            Content::Object(object) => self.objects.push(object),
+            Content::Flowtable(flowtable) => self.flowtables.push(flowtable),
+            Content::Elements(list) => {
+                let mut sets = self.sets.iter_mut();
+                if let Some((_, elements)) = sets.find(|(set, _)| *set.name() == list.set) {
+                    elements.extend(list.elements);
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// The generation at which it was read.
     pub const fn generation(&self) -> u32 {
         self.generation

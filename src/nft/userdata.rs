@@ -21,6 +21,8 @@ pub(crate) const SET_MERGE: u8 = 2;
 pub(crate) const SET_KEY_TYPEOF: u8 = 3;
 /// Of a map: the fields that its data are.
 pub(crate) const SET_DATA_TYPEOF: u8 = 4;
+/// Of a map: whether its data are ranges.
+pub(crate) const SET_DATA_INTERVAL: u8 = 6;
 /// Of a set: its comment.
 pub(crate) const SET_COMMENT: u8 = 7;
 

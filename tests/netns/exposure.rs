@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, UdpSocket};
 
 use libtest_mimic::Trial;
+use tapwire::route::Rtnl;
 use tapwire::{Flows, Protocol};
 
 use crate::stand_ins::client::Connection;
@@ -18,6 +19,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         exposure_on_one_host_address_leaves_the_others_alone,
         exact_host_address_beats_all_addresses,
         local_process_reaches_the_host_addresses_but_loopback_stays_its_own,
+        exposure_on_loopback_serves_local_processes_only,
         guest_reaches_itself_through_the_host,
         guest_reaches_another_only_through_its_exposure,
         guest_reaches_the_outside_with_the_nodes_address,
@@ -115,6 +117,45 @@ fn local_process_reaches_the_host_addresses_but_loopback_stays_its_own() {
             );
         }
     }
+}
+
+fn exposure_on_loopback_serves_local_processes_only() {
+    let world = World::new();
+    let mut host = world.host();
+    let (guest, vm) = world.boot(&mut host, "hello-world");
+    for protocol in PROTOCOLS {
+        let on_loopback = exposure(protocol, PORT, &guest, 0)
+            .on(ip("127.0.0.1"))
+            .unwrap();
+        host.expose(&on_loopback).unwrap();
+        let (_, source) = ask(&world.node, protocol, at("127.0.0.1", PORT), SOON).unwrap();
+        assert_eq!(source, gateway_of(&guest, 0), "{protocol}");
+        for address in [NODE[0], "127.0.0.2"] {
+            assert_eq!(
+                ask(&world.node, protocol, at(address, PORT), NEVER),
+                None,
+                "{address}"
+            );
+        }
+        assert_eq!(
+            ask(&world.outside, protocol, at(NODE[0], PORT), NEVER),
+            None
+        );
+        assert_eq!(ask_from(&vm, protocol, at("127.0.0.1", PORT), NEVER), None);
+    }
+    // It also serves them after the TAP was lost and made again.
+    drop(vm);
+    world
+        .node
+        .run(|| {
+            let mut rtnl = Rtnl::open().unwrap();
+            let tap = rtnl.link(guest.tap()).unwrap().unwrap().index();
+            rtnl.apply(|changes| changes.delete_link(tap)).unwrap();
+        })
+        .unwrap();
+    let (again, _vm) = world.boot(&mut host, "hello-world");
+    assert_eq!(again, guest);
+    assert!(ask(&world.node, Protocol::Tcp, at("127.0.0.1", PORT), SOON).is_some());
 }
 
 fn guest_reaches_itself_through_the_host() {

@@ -97,13 +97,16 @@ impl Layout {
         );
     }
 
-    /// Exposures: the exact host address beats all addresses. What leads to
-    /// a guest keeps its source, unless the guest itself sent it.
+    /// Exposures: the exact host address beats all addresses, of which the
+    /// loopback ones are none. What leads to a guest keeps its source, unless
+    /// it comes from the guest itself or from a loopback address, to which no
+    /// guest could answer.
     fn nat_rules(&self, chains: &Chains, batch: &mut Batch) {
         let Chains {
             nat_pre,
             nat_out,
             expose_out,
+            expose_loopback,
             expose,
             expose4,
             expose6,
@@ -122,7 +125,7 @@ impl Layout {
         batch.add(
             &Rule::new(expose_out)
                 .matching(ip::daddr().within(LOOPBACK_IPV4))
-                .return_(),
+                .goto(expose_loopback.name().clone()),
         );
         batch.add(
             &Rule::new(expose_out)
@@ -142,7 +145,10 @@ impl Layout {
         );
         let port: [Field; 2] = [meta::l4proto(), th::dport()];
         let [protocol, number] = port;
-        batch.add(&Rule::new(expose4).dnat_from(&[ip::daddr(), protocol, number], &self.dnat4));
+        for chain in [expose_loopback, expose4] {
+            let exact = [ip::daddr(), protocol, number];
+            batch.add(&Rule::new(chain).dnat_from(&exact, &self.dnat4));
+        }
         batch.add(&Rule::new(expose4).dnat_from(&port, &self.dnat4_any));
         batch.add(&Rule::new(expose6).dnat_from(&[ip6::daddr(), protocol, number], &self.dnat6));
         batch.add(&Rule::new(expose6).dnat_from(&port, &self.dnat6_any));
@@ -160,6 +166,11 @@ impl Layout {
         batch.add(
             &Rule::new(to_guest_nat)
                 .lookup(&[ip6::saddr(), ip6::daddr()], &self.self6)
+                .masquerade(),
+        );
+        batch.add(
+            &Rule::new(to_guest_nat)
+                .matching(ip::saddr().within(LOOPBACK_IPV4))
                 .masquerade(),
         );
     }
@@ -275,6 +286,7 @@ struct Chains {
     nat_pre: Chain,
     nat_out: Chain,
     expose_out: Chain,
+    expose_loopback: Chain,
     expose: Chain,
     expose4: Chain,
     expose6: Chain,
@@ -304,6 +316,7 @@ impl Chains {
             nat_pre: base("nat_pre", ChainType::NAT, Hook::PREROUTING, BEFORE_DSTNAT),
             nat_out: base("nat_out", ChainType::NAT, Hook::OUTPUT, BEFORE_DSTNAT),
             expose_out: chain("expose_out"),
+            expose_loopback: chain("expose_loopback"),
             expose: chain("expose"),
             expose4: chain("expose4"),
             expose6: chain("expose6"),
@@ -322,13 +335,14 @@ impl Chains {
         }
     }
 
-    fn all(&self) -> [&Chain; 15] {
+    fn all(&self) -> [&Chain; 16] {
         [
             &self.raw_pre,
             &self.from_guest,
             &self.nat_pre,
             &self.nat_out,
             &self.expose_out,
+            &self.expose_loopback,
             &self.expose,
             &self.expose4,
             &self.expose6,

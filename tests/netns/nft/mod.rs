@@ -1,6 +1,7 @@
 //! Batches against the kernel, with `nft` as the judge.
 
 mod corpus;
+mod print;
 mod ruleset;
 mod verbs;
 
@@ -33,8 +34,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         ranges_and_limits_are_seen_by_nft,
         handed_over_messages_commit_as_well,
         foreign_names_are_listed,
+        printed_ruleset_loads_with_its_counts,
     ];
-    let corpus = trials![needs ["nft", "ip"]: corpus_tables_are_copied];
+    let corpus =
+        trials![needs ["nft", "ip"]: corpus_tables_are_copied, corpus_prints_as_nft_lists_it];
     let alone = trials![
         bad_operation_is_named_and_nothing_is_changed,
         bad_element_is_named,
@@ -50,6 +53,14 @@ pub(crate) fn trials() -> Vec<Trial> {
         .into_iter()
         .flatten()
         .collect()
+}
+
+fn corpus_prints_as_nft_lists_it() {
+    print::rulesets_print_as_nft_lists_them();
+}
+
+fn printed_ruleset_loads_with_its_counts() {
+    print::printed_ruleset_loads_with_its_counts();
 }
 
 fn corpus_tables_are_copied() {
@@ -291,7 +302,10 @@ fn bad_operation_is_named_and_nothing_is_changed() {
     let mut nft = begin();
     let chain = Chain::new(&table(), Name::constant("c"));
     let bad = Rule::new(&chain)
-        .counter()
+        .expression(tapwire::nft::expr::Meta::new(
+            Register::FIRST,
+            tapwire::nft::expr::MetaKey::MARK,
+        ))
         .expression(tapwire::nft::expr::Lookup::new(
             Name::constant("nowhere"),
             Register::FIRST,

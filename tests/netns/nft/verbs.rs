@@ -9,9 +9,9 @@ use tapwire::nft::expr::{
 };
 use tapwire::nft::{
     Batch, Chain, ChainType, Comment, Content, CtExpectation, CtTimeout, Data, DataType, Element,
-    Event, Family, Hook, L4Proto, Mark, Name, NamedObject, Nft, ObjectState, ObjectType, Port,
-    Register, Rule, Set, Table, Timeouts, TraceType, TunnelInfo, TunnelIp4, TunnelOption, Verdict,
-    Watch, ct, priority, tcp,
+    Event, Family, Hook, L4Proto, Mark, Name, NamedObject, Nft, ObjectState, ObjectType, Policy,
+    Port, Register, Rule, Set, SetFlags, SetPolicy, Table, Timeouts, TraceType, TunnelInfo,
+    TunnelIp4, TunnelOption, Verdict, Watch, ct, ip, priority, tcp,
 };
 
 use super::{addresses, begin, host, table};
@@ -23,6 +23,8 @@ pub(super) fn trials() -> Vec<Trial> {
         object_maps_lead_to_objects,
         bound_chains_are_written_without_a_name,
         statements_read_in_nft_as_in_its_language,
+        kinds_of_sets_read_in_nft_as_in_its_language,
+        netdev_chains_have_devices_and_prefixes,
     ];
     let alone = trials![
         single_things_are_found_by_their_names,
@@ -35,7 +37,11 @@ pub(super) fn trials() -> Vec<Trial> {
         tunnel_objects_are_read_as_written,
     ];
     let traces = trials![needs ["ip"]: traced_packet_tells_its_way];
-    judged.into_iter().chain(alone).chain(traces).collect()
+    let compat = trials![needs ["iptables-nft"]: extensions_of_xtables_are_kept];
+    [judged, alone, traces, compat]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn name(name: &'static str) -> Name {
@@ -228,6 +234,128 @@ fn statements_read_in_nft_as_in_its_language() {
     ] {
         assert!(text.contains(words), "{words}: {text}");
     }
+}
+
+fn kinds_of_sets_read_in_nft_as_in_its_language() {
+    let mut nft = begin();
+    let set = |name, kinds: &[DataType]| Set::new(&table(), Name::constant(name), kinds);
+    let [address, port] = [DataType::IPV4_ADDR, DataType::INET_SERVICE];
+    let pool = |low, high| Data::range(host(low), host(high));
+    let post = Chain::base(
+        &table(),
+        name("post"),
+        ChainType::NAT,
+        Hook::POSTROUTING,
+        priority::SRCNAT,
+    );
+    let pools = Set::map(&table(), name("pools"), &[address], &[address]).interval_data();
+    let merged = set("merged", &[address]).interval().auto_merge();
+    let fading = set("fading", &[address])
+        .timeout(3_600_000)
+        .gc_interval(60_000)
+        .size(100);
+    let small = set("small", &[port]).policy(SetPolicy::MEMORY);
+    let fixed = set("fixed", &[port]).flags(SetFlags::CONSTANT);
+    let fields = Set::of(&table(), name("fields"), &[ip::saddr(), tcp::dport()]);
+    let rest = Set::map(&table(), name("rest"), &[address], &[port]);
+    let two = set("two", &[address])
+        .counter()
+        .expression(Limit::new(1, 1).with_burst(5));
+    let verdicts = Set::verdict_map(&table(), name("verdicts"), &[address, port]).interval();
+    let mut batch = Batch::new();
+    batch
+        .add(&post)
+        .add(&pools)
+        .add(&merged)
+        .add(&fading)
+        .add(&small)
+        .add(&fields)
+        .add(&rest);
+    batch.add(&two).add(&verdicts).add(&fixed);
+    batch.add_elements(&pools, [Element::new(host(1)).data(pool(5, 9))]);
+    batch.add_elements(&merged, Element::networks(["10.1.0.0/16".parse().unwrap()]));
+    batch.add_elements(
+        &fading,
+        [Element::new(host(1)).timeout(60_000), Element::new(host(2))],
+    );
+    batch.add_elements(
+        &rest,
+        [
+            Element::catch_all().data(Port(9)),
+            Element::new(host(1)).data(Port(8)),
+        ],
+    );
+    batch.add_elements(&two, [Element::new(host(3))]);
+    let from = (host(1), Port(80));
+    batch.add_elements(
+        &verdicts,
+        [Element::new(from)
+            .to((host(9), Port(90)))
+            .data(Verdict::Drop)],
+    );
+    batch.add(&Rule::new(&post).snat_from(&[ip::saddr()], &pools));
+    nft.commit(&mut batch).unwrap();
+    let text = run("nft", &["list", "table", "inet", "t"]);
+    for words in [
+        "type ipv4_addr : interval ipv4_addr",
+        "10.0.0.1 : 10.0.0.5-10.0.0.9",
+        "snat ip to ip saddr map @pools",
+        "auto-merge",
+        "timeout 1h",
+        "gc-interval 1m",
+        "10.0.0.1 timeout 1m",
+        "policy memory",
+        "flags constant",
+        "typeof ip saddr . tcp dport",
+        "* : 9",
+        "10.0.0.3 counter packets 0 bytes 0 limit rate 1/second",
+        "10.0.0.1-10.0.0.9 . 80-90 : drop",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+}
+
+fn netdev_chains_have_devices_and_prefixes() {
+    let mut nft = Nft::open().unwrap();
+    let table = Table::new(Family::NETDEV, name("t"));
+    let (filter, hook) = (ChainType::FILTER, Hook::NETDEV_INGRESS);
+    let several = Chain::base(&table, name("several"), filter.clone(), hook, -5)
+        .device("tw0".parse().unwrap())
+        .device("tw1".parse().unwrap());
+    let egress = Chain::base(
+        &table,
+        name("egress"),
+        filter.clone(),
+        Hook::NETDEV_EGRESS,
+        0,
+    )
+    .device("lo".parse().unwrap());
+    let prefix =
+        Chain::base(&table, name("prefix"), filter, hook, 7).device_prefix(&"tw".parse().unwrap());
+    let mut batch = Batch::new();
+    batch.add(&table).add(&egress);
+    nft.commit(&mut batch).unwrap();
+    let text = run("nft", &["list", "table", "netdev", "t"]);
+    assert!(
+        text.contains("hook egress device \"lo\" priority filter"),
+        "{text}"
+    );
+    for chain in [&egress, &several, &prefix] {
+        batch.add(chain);
+        if let Err(error) = nft.commit(&mut batch) {
+            eprintln!(
+                "chain {}: this kernel wants devices that are there ({error})",
+                chain.name()
+            );
+            return;
+        }
+        let found = nft.chain(&table, chain.name()).unwrap().unwrap();
+        assert!(
+            found.is_same(&chain.clone().policy(Policy::ACCEPT)),
+            "{found:?}"
+        );
+    }
+    assert_eq!(prefix.devices().collect::<Vec<_>>(), ["tw*"]);
 }
 
 fn single_things_are_found_by_their_names() {
@@ -554,4 +682,30 @@ fn tunnel_objects_are_read_as_written() {
             .unwrap();
         assert!(found.is_same(&object), "{object:?} reads as {found:?}");
     }
+}
+
+fn extensions_of_xtables_are_kept() {
+    let rule =
+        "-A INPUT -m comment --comment hello -m addrtype --dst-type LOCAL -j LOG --log-prefix x";
+    let words: Vec<&str> = rule.split(' ').collect();
+    run("iptables-nft", &words);
+    let mut nft = Nft::open().unwrap();
+    let filter = nft.snapshot(Family::IP, &name("filter")).unwrap().unwrap();
+    let kinds = |expression: &Expr| match expression {
+        Expr::XtMatch(extension) => Some(extension.extension().to_string()),
+        Expr::XtTarget(extension) => Some(extension.extension().to_string()),
+        _ => None,
+    };
+    let found: Vec<String> = filter.rules()[0]
+        .expressions()
+        .iter()
+        .filter_map(kinds)
+        .collect();
+    assert_eq!(found, ["comment", "addrtype", "LOG"]);
+    let copy = filter.renamed(name("copy"));
+    let mut batch = Batch::new();
+    copy.add_to(&mut batch);
+    nft.commit(&mut batch).unwrap();
+    let again = nft.snapshot(Family::IP, &name("copy")).unwrap().unwrap();
+    assert!(again.rules()[0].is_same(&copy.rules()[0]));
 }
