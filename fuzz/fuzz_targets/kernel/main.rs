@@ -137,16 +137,16 @@ fn compare(sent: &Wanted, listed: &Snapshot) {
         assert!(object.is_same(listed), "{object:#?}\n{listed:#?}");
     }
     assert_eq!(sent.sets.len(), listed.sets().count());
-    for ((sent, elements), (listed, there)) in sent.sets.iter().zip(listed.sets()) {
+    for ((set, elements), (other, there)) in sent.sets.iter().zip(listed.sets()) {
         // A rule that adds to it gives a set without a size one.
-        let bounded = sent.capacity().is_none() && listed.capacity().is_some();
-        let sent = if bounded {
-            &sent.clone().size(listed.capacity().unwrap_or_default())
+        let bounded = set.capacity().is_none() && other.capacity().is_some();
+        let set = if bounded {
+            &set.clone().size(other.capacity().unwrap_or_default())
         } else {
-            sent
+            set
         };
-        assert!(sent.is_same(listed), "{sent:#?}\n{listed:#?}");
-        same_elements(sent, elements, there);
+        assert!(set.is_same(other), "{set:#?}\n{other:#?}");
+        same_elements(set, elements, there);
     }
     same_rules(&sent.rules, listed.rules());
 }

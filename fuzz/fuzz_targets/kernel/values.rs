@@ -7,8 +7,8 @@ use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use tapwire::IfName;
 use tapwire::nft::expr::{Connlimit, Counter, Expr, Last, Limit, LimitType, Quota};
 use tapwire::nft::{
-    Chain, ChainType, Comment, Data, DataType, Element, Family, Hook, Name, NamedObject, Policy,
-    Rule, Set, SetFlags, SetPolicy, Table, TableFlags,
+    Chain, ChainType, Comment, Data, DataType, Element, Family, Hook, KeyType, Name, NamedObject,
+    Policy, Rule, Set, SetFlags, SetPolicy, Table, TableFlags,
 };
 
 use super::expressions::{self, Step, pick};
@@ -42,6 +42,10 @@ struct ObjectParts {
 }
 
 #[derive(Arbitrary, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one thing that a set may be"
+)]
 struct SetParts {
     key: u8,
     data: Option<u8>,
@@ -254,7 +258,7 @@ fn elements(
             None => element,
             Some([DataType::VERDICT]) => element.data(expressions::verdict(one.width)),
             Some(_) => {
-                let length = set.data().map_or(0, |data| data.length());
+                let length = set.data().map_or(0, KeyType::length);
                 element.data(filled(one.data.into(), length))
             }
         };
