@@ -137,16 +137,16 @@ fn compare(sent: &Wanted, listed: &Snapshot) {
         assert!(object.is_same(listed), "{object:#?}\n{listed:#?}");
     }
     assert_eq!(sent.sets.len(), listed.sets().count());
-    for ((set, elements), (other, there)) in sent.sets.iter().zip(listed.sets()) {
+    for ((one, elements), (other, there)) in sent.sets.iter().zip(listed.sets()) {
         // A rule that adds to it gives a set without a size one.
-        let bounded = set.capacity().is_none() && other.capacity().is_some();
-        let set = if bounded {
-            &set.clone().size(other.capacity().unwrap_or_default())
+        let bounded = one.capacity().is_none() && other.capacity().is_some();
+        let one = if bounded {
+            &one.clone().size(other.capacity().unwrap_or_default())
         } else {
-            set
+            one
         };
-        assert!(set.is_same(other), "{set:#?}\n{other:#?}");
-        same_elements(set, elements, there);
+        assert!(one.is_same(other), "{one:#?}\n{other:#?}");
+        same_elements(one, elements, there);
     }
     same_rules(&sent.rules, listed.rules());
 }
@@ -162,13 +162,13 @@ fn same_snapshots(one: &Snapshot, other: &Snapshot) {
     same_rules(one.rules(), other.rules());
 }
 
-fn same_elements(set: &Set, sent: &[Element], listed: &[Element]) {
+fn same_elements(set: &Set, wanted: &[Element], listed: &[Element]) {
     let plain = |elements: &[Element]| {
         let mut plain: Vec<Plain> = elements.iter().map(Plain::of).collect();
         plain.sort();
         plain
     };
-    assert_eq!(plain(sent), plain(listed), "{set:#?}");
+    assert_eq!(plain(wanted), plain(listed), "{set:#?}");
 }
 
 /// An element without what time does to it.
