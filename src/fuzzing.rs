@@ -5,7 +5,9 @@ use std::net::IpAddr;
 
 use crate::conntrack::Flow;
 use crate::exposure;
-use crate::nft::{Chain, Comment, Element, Elements, Family, Name, Rule, Set, Table};
+use crate::nft::{
+    Chain, Comment, Element, Elements, Family, Flowtable, Name, NamedObject, Rule, Set, Table,
+};
 use crate::route::{Address, Link, Neighbour, Route, RoutingRule, describe};
 use crate::wire::uapi::nf_tables::{
     NFTA_LIST_ELEM, NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_SET_ELEM_LIST_SET, NFTA_SET_ELEM_LIST_TABLE,
@@ -45,9 +47,11 @@ macro_rules! codecs {
 
 codecs! {
     Table: |message| Self::decode(message).map(Some), |self, out| self.encode(out), true;
-    Chain: |message| Self::decode(message).map(Some), |self, out| self.encode(out), true;
+    Chain: |message| Self::decode(message).map(Some), |self, out| self.encode(None, out), true;
     Set: |message| Self::decode(message).map(Some), |self, out| self.encode(0, out), true;
-    Rule: |message| Self::decode(message).map(Some), |self, out| self.encode(0, true, out), true;
+    Rule: |message| Self::decode(message).map(Some), |self, out| self.encode(0, true, &[], out), true;
+    NamedObject: |message| Self::decode(message).map(Some), |self, out| self.encode(out), true;
+    Flowtable: |message| Self::decode(message).map(Some), |self, out| self.encode(out), true;
     Elements: |message| Self::decode(message).map(Some), |self, out| write(self, out), true;
     Address: |message| Self::decode(message).map(Some), |self, out| self.encode(out),
         self.check().is_ok() && !self.is_tentative() && !self.dad_failed();

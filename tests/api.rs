@@ -3,7 +3,9 @@
 
 use tapwire::conn::{Connection, Exchange, Requests};
 use tapwire::conntrack::{Flow, FlowFilter};
-use tapwire::nft::{Batch, Chain, Element, Nft, Rule, Set, Table};
+use tapwire::nft::{
+    self, Batch, Chain, Element, Event, Flowtable, NamedObject, Nft, Rule, Set, Snapshot, Table,
+};
 use tapwire::route::{Address, Link, Neighbour, Route, RoutingRule, Rtnl, Watch};
 use tapwire::sys::{NetNs, Socket, Tap, TapOptions};
 use tapwire::{
@@ -17,6 +19,7 @@ const fn value<T: Send + Sync + Clone + 'static>() {}
 const _: () = {
     handle::<Host>();
     handle::<Nft>();
+    handle::<nft::Watch>();
     handle::<Rtnl>();
     handle::<Watch>();
     handle::<Connection>();
@@ -38,6 +41,10 @@ const _: () = {
     value::<Batch>();
     value::<Chain>();
     value::<Element>();
+    value::<Event>();
+    value::<Flowtable>();
+    value::<NamedObject>();
+    value::<Snapshot>();
     value::<Rule>();
     value::<Set>();
     value::<Table>();

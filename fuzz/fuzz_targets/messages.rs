@@ -6,12 +6,17 @@ use std::hint::black_box;
 
 use libfuzzer_sys::fuzz_target;
 use tapwire::fuzzing::{self, Codec};
-use tapwire::nft::{Batch, Chain, Content, Elements, Object, Rule, Set, Table};
+use tapwire::nft::{
+    Batch, Chain, Content, Elements, Event, Flowtable, NamedObject, Object, Rule, Set, Table,
+};
 use tapwire::route::{Address, Neighbour, Route, RoutingRule};
 use tapwire::wire::uapi::nf_tables::{
-    NFT_MSG_NEWCHAIN, NFT_MSG_NEWRULE, NFT_MSG_NEWSET, NFT_MSG_NEWSETELEM, NFT_MSG_NEWTABLE,
-    NFTA_CHAIN_HANDLE, NFTA_CHAIN_USE, NFTA_RULE_POSITION, NFTA_SET_HANDLE, NFTA_TABLE_HANDLE,
-    NFTA_TABLE_OWNER, NFTA_TABLE_USE,
+    NFT_MSG_NEWCHAIN, NFT_MSG_NEWFLOWTABLE, NFT_MSG_NEWOBJ, NFT_MSG_NEWRULE, NFT_MSG_NEWSET,
+    NFT_MSG_NEWSETELEM, NFT_MSG_NEWTABLE, NFTA_CHAIN_HANDLE, NFTA_CHAIN_USE, NFTA_RULE_POSITION,
+    NFTA_SET_HANDLE, NFTA_TABLE_HANDLE, NFTA_TABLE_OWNER, NFTA_TABLE_USE,
+};
+use tapwire::wire::uapi::nf_tables_obj::{
+    NFTA_FLOWTABLE_HANDLE, NFTA_FLOWTABLE_USE, NFTA_OBJ_HANDLE, NFTA_OBJ_USE,
 };
 use tapwire::wire::uapi::nfnetlink::NFNL_SUBSYS_NFTABLES;
 use tapwire::wire::uapi::rtnetlink::{
@@ -31,10 +36,15 @@ fuzz_target!(|bytes: &[u8]| {
 
 fn nftables(message: &Message<'_>, operation: u16) {
     drop(black_box(Content::decode(message)));
+    drop(black_box(Event::decode(message)));
     match operation {
         NFT_MSG_NEWTABLE => print(again::<Table>(message, &TABLE_LISTED).as_ref()),
         NFT_MSG_NEWCHAIN => print(again::<Chain>(message, &CHAIN_LISTED).as_ref()),
         NFT_MSG_NEWSET => print(again::<Set>(message, &SET_LISTED).as_ref()),
+        NFT_MSG_NEWOBJ => print(again::<NamedObject>(message, &OBJECT_LISTED).as_ref()),
+        NFT_MSG_NEWFLOWTABLE => {
+            print(again::<Flowtable>(message, &FLOWTABLE_LISTED).as_ref());
+        }
         NFT_MSG_NEWRULE => print(again::<Rule>(message, &RULE_LISTED).as_ref()),
         NFT_MSG_NEWSETELEM => {
             for element in again::<Elements>(message, &[])
@@ -134,6 +144,8 @@ const TABLE_LISTED: [u16; 3] = [
 const CHAIN_LISTED: [u16; 2] = [NFTA_CHAIN_HANDLE.kind(), NFTA_CHAIN_USE.kind()];
 const RULE_LISTED: [u16; 1] = [NFTA_RULE_POSITION.kind()];
 const SET_LISTED: [u16; 1] = [NFTA_SET_HANDLE.kind()];
+const OBJECT_LISTED: [u16; 2] = [NFTA_OBJ_HANDLE.kind(), NFTA_OBJ_USE.kind()];
+const FLOWTABLE_LISTED: [u16; 2] = [NFTA_FLOWTABLE_HANDLE.kind(), NFTA_FLOWTABLE_USE.kind()];
 
 /// Of `linux/netfilter/nfnetlink.h`.
 const NFNL_SUBSYS_CTNETLINK: u8 = 1;
