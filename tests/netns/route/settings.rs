@@ -123,18 +123,20 @@ fn one_interface_forwards_while_the_host_does_not() {
             .unwrap();
         target.recv(&mut [0; 8]).is_ok()
     };
+    // A busy machine may take longer than one try.
+    let comes_to_reach = |to: &str| (0..20).any(|_| reaches(to));
     assert!(!reaches("10.0.20.2:7"), "forwards without being told");
     assert!(!reaches("[fd00:20::2]:7"), "forwards without being told");
     rtnl.apply(|changes| changes.set_ipv4(index(10), &[(Ipv4Setting::Forwarding, 1)]))
         .unwrap();
-    assert!(reaches("10.0.20.2:7"));
+    assert!(comes_to_reach("10.0.20.2:7"));
     let forward = fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap();
     assert_eq!(forward.trim(), "0");
     match set_ipv6_setting(name("in"), Ipv6Setting::ForceForwarding, 1) {
         Err(Error::Unsupported { .. }) => {}
         set => {
             set.unwrap();
-            assert!(reaches("[fd00:20::2]:7"));
+            assert!(comes_to_reach("[fd00:20::2]:7"));
             assert_eq!(
                 ipv6_setting(name("all"), Ipv6Setting::Forwarding).unwrap(),
                 0
