@@ -241,6 +241,7 @@ pub struct Refusal {
     errno: i32,
     message: Option<Box<str>>,
     offset: Option<u32>,
+    missing: Option<u32>,
 }
 
 impl Refusal {
@@ -249,7 +250,13 @@ impl Refusal {
             errno,
             message: message.map(Into::into),
             offset,
+            missing: None,
         }
+    }
+
+    pub(crate) fn lacks(mut self, missing: Option<u32>) -> Self {
+        self.missing = missing;
+        self
     }
 
     /// The errno, positive (see `errno(3)`).
@@ -267,11 +274,20 @@ impl Refusal {
     pub fn offset(&self) -> Option<u32> {
         self.offset
     }
+
+    /// The number of the attribute that the request lacks, if the kernel says
+    /// so. `nf_tables` never does.
+    pub fn missing(&self) -> Option<u32> {
+        self.missing
+    }
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", io::Error::from_raw_os_error(self.errno))?;
+        if let Some(kind) = self.missing {
+            write!(f, ": attribute {kind} is missing")?;
+        }
         match &self.message {
             Some(message) => write!(f, ": {message}"),
             None if self.errno == libc::EPERM => {

@@ -35,11 +35,12 @@ fn listed_rulesets_survive_reading_and_writing() {
 fn no_expression_of_these_rulesets_is_unknown() {
     for (name, bytes) in captures() {
         for content in contents(&name, &bytes) {
-            let Content::Rule(rule) = content else {
-                continue;
+            let expressions = match &content {
+                Content::Rule(rule) => rule.expressions(),
+                Content::Set(set) => set.expressions(),
+                _ => continue,
             };
-            let unknown = rule
-                .expressions()
+            let unknown = expressions
                 .iter()
                 .find(|expression| matches!(expression, Expr::Unknown(_)));
             assert!(unknown.is_none(), "{name}: {unknown:?}");
@@ -73,7 +74,7 @@ fn captures() -> BTreeMap<String, Vec<u8>> {
             )
         })
         .collect();
-    assert!(captures.len() > 30, "only {} captures", captures.len());
+    assert!(captures.len() > 150, "only {} captures", captures.len());
     captures
 }
 
@@ -109,6 +110,8 @@ fn write(content: &Content, all: &[Content]) -> Content {
         Content::Chain(chain) => batch.add(chain),
         Content::Rule(rule) => batch.add(rule),
         Content::Set(set) => batch.add(set),
+        Content::Object(object) => batch.add(object),
+        Content::Flowtable(flowtable) => batch.add(flowtable),
         Content::Elements(list) => batch.add_elements(set_of(list, all), &list.elements),
         other => panic!("{other:?}"),
     };
@@ -133,6 +136,7 @@ fn is_same(one: &Content, other: &Content) -> bool {
         (Content::Chain(one), Content::Chain(other)) => one.is_same(other),
         (Content::Rule(one), Content::Rule(other)) => Rule::is_same(one, other),
         (Content::Set(one), Content::Set(other)) => one.is_same(other),
+        (Content::Object(one), Content::Object(other)) => one.is_same(other),
         (one, other) => one == other,
     }
 }

@@ -16,11 +16,12 @@ use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Trial};
 use tapwire::sys::{NetNs, TapOptions, enter_user_namespace, has_net_admin};
+use tapwire::{Host, Owner};
 
 /// A fact and the code that fails if it is not one.
 type Test = (&'static str, fn());
 
-const TESTS: [Test; 3] = [
+const TESTS: [Test; 4] = [
     (
         "namespace_is_known_to_ip_by_its_name_until_it_is_removed",
         namespace_is_known_to_ip_by_its_name_until_it_is_removed,
@@ -28,6 +29,10 @@ const TESTS: [Test; 3] = [
     (
         "namespace_outside_cannot_be_worked_in",
         namespace_outside_cannot_be_worked_in,
+    ),
+    (
+        "host_outside_is_refused_and_the_right_is_the_reason",
+        host_outside_is_refused_and_the_right_is_the_reason,
     ),
     (
         "tap_device_is_made_or_the_error_tells_what_helps",
@@ -78,6 +83,15 @@ fn namespace_outside_cannot_be_worked_in() {
     assert!(error.is_permission_denied(), "{error:?}");
     assert!(error.to_string().starts_with("setns network namespace ("));
     assert!(!ran);
+}
+
+fn host_outside_is_refused_and_the_right_is_the_reason() {
+    assert!(!has_net_admin().unwrap());
+    let error = Host::open(Owner::new("riklet").unwrap()).unwrap_err();
+    assert!(error.is_permission_denied(), "{error:?}");
+    assert_eq!(error.to_string(), "list tables");
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.starts_with("Operation not permitted"), "{source}");
 }
 
 fn tap_device_is_made_or_the_error_tells_what_helps() {

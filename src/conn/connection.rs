@@ -14,6 +14,11 @@ use crate::wire::{Flags, Message, Writer};
 /// lists.
 const DUMP_ATTEMPTS: u32 = 32;
 
+/// What an echo takes of the receive buffer, besides what it holds: the
+/// kernel's accounting of a datagram.
+const ECHO_ROOM: usize = 4096;
+const ECHO_ROOM_LEAST: usize = 1 << 20;
+
 /// A socket with its sequence numbers and buffers. Keep it open: closing a
 /// netfilter socket can wait for the kernel's deferred frees (8–24 ms).
 #[derive(Debug)]
@@ -178,6 +183,50 @@ impl Connection {
                 before: None,
                 source,
             }),
+        }
+    }
+
+    /// As [`commit`](Self::commit), for a batch whose operations are to be
+    /// echoed ([`Requests::echo`]): `each` gets what the kernel made of them.
+    /// The receive buffer is enlarged for it as far as the kernel allows.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit); [`Error::UnknownOutcome`] also if the
+    /// echoes did not fit the receive buffer, or if `each` fails: the batch
+    /// may be in force.
+    pub fn commit_echoed(
+        &mut self,
+        batch: &mut Requests,
+        mut each: impl FnMut(&Message<'_>) -> Result<(), Error>,
+    ) -> Result<Vec<(usize, Refusal)>, Error> {
+        let Some(last) = batch.len().checked_sub(2).filter(|&last| last > 0) else {
+            return Ok(Vec::new());
+        };
+        let count = count(batch)?;
+        let first = self.take_sequence(count);
+        batch.prepare(first, last);
+        let room = batch.len().saturating_mul(ECHO_ROOM).max(ECHO_ROOM_LEAST);
+        self.socket.set_receive_buffer(room)?;
+        self.socket.send(batch.as_bytes())?;
+        let mut exchange = Exchange::batch(first, count.saturating_sub(2));
+        loop {
+            let fed = match self.socket.receive(&mut self.datagram) {
+                Ok(()) => exchange
+                    .feed(&self.datagram, &mut each)
+                    .map_err(io::Error::other),
+                Err(error) => Err(error),
+            };
+            match fed {
+                Ok(Progress::Pending) => {}
+                Ok(Progress::Complete) => return Ok(exchange.into_refusals()),
+                Err(_) if !exchange.refusals().is_empty() => return Ok(exchange.into_refusals()),
+                Err(source) => {
+                    return Err(Error::UnknownOutcome {
+                        before: None,
+                        source,
+                    });
+                }
+            }
         }
     }
 

@@ -2,7 +2,8 @@
 
 use crate::error::{Error, Refusal};
 use crate::wire::uapi::netlink::{
-    NLMSG_DONE, NLMSG_ERROR, NLMSG_MIN_TYPE, NLMSG_OVERRUN, NLMSGERR_ATTR_MSG, NLMSGERR_ATTR_OFFS,
+    NLMSG_DONE, NLMSG_ERROR, NLMSG_MIN_TYPE, NLMSG_OVERRUN, NLMSGERR_ATTR_MISS_TYPE,
+    NLMSGERR_ATTR_MSG, NLMSGERR_ATTR_OFFS,
 };
 use crate::wire::{Attrs, DecodeError, Flags, HEADER_LENGTH, Message, Messages, align};
 
@@ -179,10 +180,11 @@ impl Exchange {
     fn refuse(&mut self, place: u32, code: i32, tlvs: Attrs<'_>) -> Result<(), Error> {
         if self.refusals.len() < REFUSALS_KEPT {
             let text = tlvs.clone().find(NLMSGERR_ATTR_MSG)?;
-            let offset = tlvs.find(NLMSGERR_ATTR_OFFS)?;
+            let offset = tlvs.clone().find(NLMSGERR_ATTR_OFFS)?;
+            let missing = tlvs.find(NLMSGERR_ATTR_MISS_TYPE)?;
             let place = usize::try_from(place).unwrap_or(usize::MAX);
-            self.refusals
-                .push((place, Refusal::new(code.saturating_neg(), text, offset)));
+            let refusal = Refusal::new(code.saturating_neg(), text, offset);
+            self.refusals.push((place, refusal.lacks(missing)));
         }
         Ok(())
     }

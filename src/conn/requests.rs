@@ -64,6 +64,22 @@ impl Requests {
         &self.bytes
     }
 
+    /// Has the kernel send back what it made of each request (`NLM_F_ECHO`),
+    /// or not.
+    pub fn echo(&mut self, wanted: bool) {
+        for &start in &self.starts {
+            let header = self
+                .bytes
+                .get_mut(start..)
+                .and_then(<[u8]>::first_chunk_mut::<8>);
+            if let Some([_, _, _, _, _, _, f0, f1]) = header {
+                let mut flags = Flags::from_bits_retain(u16::from_ne_bytes([*f0, *f1]));
+                flags.set(Flags::ECHO, wanted);
+                [*f0, *f1] = flags.bits().to_ne_bytes();
+            }
+        }
+    }
+
     /// Numbers the requests from `first` on, and has the one at `receipt`
     /// acknowledged and no other.
     pub fn prepare(&mut self, first: u32, receipt: usize) {

@@ -44,25 +44,29 @@ impl Host {
     ///
     /// # Errors
     /// [`Error::Absent`] if this exposure is not in force, also if the port
-    /// leads elsewhere; [`Error::Refused`] from the kernel.
+    /// leads elsewhere; [`Error::Refused`] from the kernel. With
+    /// [`Flows::Cut`] its flows are ended in any case, so that an agent that
+    /// was killed before that can repeat the call.
     pub fn withdraw(&mut self, exposure: &Exposure, flows: Flows) -> Result<(), Error> {
-        if self.holder_of(exposure)?.as_ref() != Some(exposure) {
-            return Err(Error::Absent {
-                kind: "exposure",
-                name: exposure.to_string().into(),
-            });
+        let in_force = self.holder_of(exposure)?.as_ref() == Some(exposure);
+        if in_force {
+            let key = Element::new(exposure_key(exposure));
+            self.batch.clear();
+            self.batch
+                .destroy_elements(self.layout.map_of(exposure), [key]);
+            self.nft.commit(&mut self.batch)?;
+            self.known.withdrawn(exposure);
         }
-        self.batch.clear();
-        self.batch.destroy_elements(
-            self.layout.map_of(exposure),
-            [Element::new(exposure_key(exposure))],
-        );
-        self.nft.commit(&mut self.batch)?;
-        self.known.withdrawn(exposure);
-        match flows {
-            Flows::Cut => self.cut(exposure),
-            Flows::Drain => Ok(()),
+        if flows == Flows::Cut {
+            self.cut(exposure)?;
         }
+        if in_force {
+            return Ok(());
+        }
+        Err(Error::Absent {
+            kind: "exposure",
+            name: exposure.to_string().into(),
+        })
     }
 
     /// Makes sure that each exposure leads to an attached guest.

@@ -22,7 +22,7 @@ pub use object::Object;
 
 use self::object::sealed::Verb;
 use super::header;
-use super::{Element, Message, Rule, Set};
+use super::{Chain, Element, Family, Message, Name, Rule, Set};
 
 /// Operations that the kernel commits as a whole or not at all.
 ///
@@ -50,6 +50,7 @@ pub struct Batch {
     generation: u32,
     ended: bool,
     next_set: u32,
+    bound: Vec<Bound>,
     error: Option<Latched>,
 }
 
@@ -58,6 +59,25 @@ pub struct Batch {
 enum Latched {
     Invalid(Invalid),
     Encode(EncodeError),
+}
+
+/// A chain that the kernel names: within the batch it has a number.
+#[derive(Debug, Clone)]
+pub(crate) struct Bound {
+    family: Family,
+    table: Name,
+    chain: Name,
+    id: u32,
+}
+
+impl Bound {
+    /// The number of `chain`, if it is one of `all`.
+    pub(crate) fn find(all: &[Self], family: Family, table: &Name, chain: &Name) -> Option<u32> {
+        let found = all
+            .iter()
+            .find(|one| one.chain == *chain && one.table == *table && one.family == family);
+        found.map(|one| one.id)
+    }
 }
 
 impl Batch {
@@ -72,6 +92,7 @@ impl Batch {
         self.generation = 0;
         self.ended = false;
         self.next_set = 0;
+        self.bound.clear();
         self.error = None;
     }
 
@@ -118,8 +139,8 @@ impl Batch {
         self
     }
 
-    /// Deletes `object` if it is there. Linux 6.3 and later; before, the
-    /// batch is refused (`EINVAL`).
+    /// Deletes `object` if it is there. Kernels before 6.3 do not know this;
+    /// [`Nft`](super::Nft) then does it in another way.
     pub fn destroy(&mut self, object: &impl Object) -> &mut Self {
         object.write(Verb::Destroy, self);
         self
@@ -186,8 +207,9 @@ impl Batch {
         self.elements(NFT_MSG_DELSETELEM, Flags::empty(), set, None, elements)
     }
 
-    /// Deletes those of the elements that are in `set`, by their keys. Linux
-    /// 6.3 and later; before, the batch is refused (`EINVAL`).
+    /// Deletes those of the elements that are in `set`, by their keys. Kernels
+    /// before 6.3 do not know this; [`Nft`](super::Nft) then does it in another
+    /// way.
     pub fn destroy_elements(
         &mut self,
         set: &Set,
@@ -369,7 +391,7 @@ impl Batch {
         self
     }
 
-    /// A number for a set, unique within the batch.
+    /// A number for a set or a chain, unique within the batch.
     fn number_sets(&mut self, count: usize) -> u32 {
         let first = self.next_set.saturating_add(1);
         self.next_set = self
@@ -378,12 +400,24 @@ impl Batch {
         first
     }
 
+    /// A number for a chain that the kernel is going to name.
+    fn bind(&mut self, chain: &Chain) -> u32 {
+        let id = self.number_sets(1);
+        self.bound.push(Bound {
+            family: chain.family(),
+            table: chain.table().clone(),
+            chain: chain.name().clone(),
+            id,
+        });
+        id
+    }
+
     fn refuse(&mut self, invalid: Invalid) {
         self.error.get_or_insert(Latched::Invalid(invalid));
     }
 }
 
-fn put_batch_header(out: &mut Writer<'_>) {
+pub(crate) fn put_batch_header(out: &mut Writer<'_>) {
     // `res_id`, in network order, names the subsystem.
     out.fixed(&[0, 0, 0, NFNL_SUBSYS_NFTABLES]);
 }

@@ -1,7 +1,10 @@
 //! How a value sits in an attribute.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use crate::wire::{
-    Attr, Attribute, Attrs, Be16, Be32, Be64, DecodeError, Nest, Payload, Text, U8, Writer,
+    Attr, Attribute, Attrs, Be16, Be32, Be64, Bytes, DecodeError, Nest, Payload, Text, U8, U32,
+    Writer,
 };
 
 use super::name::lossy;
@@ -27,7 +30,7 @@ macro_rules! plain {
     )*};
 }
 
-plain!(U8: u8, Be16: u16, Be32: u32, Be64: u64);
+plain!(U8: u8, Be16: u16, Be32: u32, Be64: u64, U32: u32);
 
 impl Carried<Text> for Box<str> {
     fn put(&self, attr: Attr<Text>, out: &mut Writer<'_>) {
@@ -36,6 +39,41 @@ impl Carried<Text> for Box<str> {
 
     fn get(_: Attr<Text>, from: &Attribute<'_>) -> Result<Self, DecodeError> {
         Ok(lossy(from.payload()).into())
+    }
+}
+
+impl Carried<Bytes> for Box<[u8]> {
+    fn put(&self, attr: Attr<Bytes>, out: &mut Writer<'_>) {
+        out.put(attr, self);
+    }
+
+    fn get(_: Attr<Bytes>, from: &Attribute<'_>) -> Result<Self, DecodeError> {
+        Ok(from.payload().into())
+    }
+}
+
+impl Carried<Be32> for Ipv4Addr {
+    fn put(&self, attr: Attr<Be32>, out: &mut Writer<'_>) {
+        out.put(attr, self.to_bits());
+    }
+
+    fn get(attr: Attr<Be32>, from: &Attribute<'_>) -> Result<Self, DecodeError> {
+        from.get(attr).map(Self::from_bits)
+    }
+}
+
+impl Carried<Bytes> for Ipv6Addr {
+    fn put(&self, attr: Attr<Bytes>, out: &mut Writer<'_>) {
+        out.put(attr, &self.octets());
+    }
+
+    fn get(attr: Attr<Bytes>, from: &Attribute<'_>) -> Result<Self, DecodeError> {
+        let octets: Result<[u8; 16], _> = from.payload().try_into();
+        octets.map(Self::from).map_err(|_| DecodeError::Length {
+            kind: attr.kind(),
+            length: from.payload().len(),
+            expected: 16,
+        })
     }
 }
 

@@ -5,17 +5,20 @@ use crate::wire::uapi::netfilter::{
     NF_INET_POST_ROUTING, NF_INET_PRE_ROUTING,
 };
 use crate::wire::uapi::nf_tables::{
-    NFTA_CHAIN_FLAGS, NFTA_CHAIN_HANDLE, NFTA_CHAIN_HOOK, NFTA_CHAIN_NAME, NFTA_CHAIN_POLICY,
-    NFTA_CHAIN_TABLE, NFTA_CHAIN_TYPE, NFTA_CHAIN_USE, NFTA_CHAIN_USERDATA, NFTA_DEVICE_NAME,
-    NFTA_HOOK_DEV, NFTA_HOOK_DEVS, NFTA_HOOK_HOOKNUM, NFTA_HOOK_PRIORITY,
+    NFT_CHAIN_BINDING, NFT_CHAIN_HW_OFFLOAD, NFTA_CHAIN_COUNTERS, NFTA_CHAIN_FLAGS,
+    NFTA_CHAIN_HANDLE, NFTA_CHAIN_HOOK, NFTA_CHAIN_ID, NFTA_CHAIN_NAME, NFTA_CHAIN_POLICY,
+    NFTA_CHAIN_TABLE, NFTA_CHAIN_TYPE, NFTA_CHAIN_USE, NFTA_CHAIN_USERDATA, NFTA_HOOK_DEV,
+    NFTA_HOOK_DEVS, NFTA_HOOK_HOOKNUM, NFTA_HOOK_PRIORITY,
 };
 use crate::wire::{Attr, Attrs, DecodeError, Fields, Message, Writer};
 
 use super::carried::open;
+use super::device::Device;
+use super::expr::Counter;
 use super::header;
 use super::name::lossy;
 use super::userdata::{self, Entries};
-use super::{Comment, Family, Name, Table};
+use super::{Comment, Counts, Family, Name, Table};
 
 /// A chain of rules: one that a hook enters, or one that rules jump to.
 ///
@@ -34,8 +37,9 @@ pub struct Chain {
     name: Name,
     kind: Option<ChainType>,
     hook: Option<(Hook, i32)>,
-    devices: Vec<Box<str>>,
+    devices: Vec<Device>,
     policy: Option<Policy>,
+    counts: Option<Counts>,
     flags: u32,
     comment: Option<Comment>,
     userdata: Vec<u8>,
@@ -54,6 +58,7 @@ impl Chain {
             hook: None,
             devices: Vec::new(),
             policy: None,
+            counts: None,
             flags: 0,
             comment: None,
             userdata: Vec::new(),
@@ -75,7 +80,15 @@ impl Chain {
     /// ingress hook sees; several may be given.
     #[must_use]
     pub fn device(mut self, name: crate::IfName) -> Self {
-        self.devices.push(name.as_str().into());
+        self.devices.push(Device::named(&name));
+        self
+    }
+
+    /// With all devices whose names begin with `prefix`, those to come
+    /// included (Linux 6.16).
+    #[must_use]
+    pub fn device_prefix(mut self, prefix: &crate::IfName) -> Self {
+        self.devices.push(Device::prefix(prefix.as_str()));
         self
     }
 
@@ -83,6 +96,30 @@ impl Chain {
     #[must_use]
     pub const fn policy(mut self, policy: Policy) -> Self {
         self.policy = Some(policy);
+        self
+    }
+
+    /// As the body of one jump, with which it goes: `jump { … }`. Its name
+    /// only counts within the batch that adds it, the kernel gives it another.
+    /// Its rules must be added before the one that jumps to it.
+    #[must_use]
+    pub const fn bound(mut self) -> Self {
+        self.flags |= NFT_CHAIN_BINDING;
+        self
+    }
+
+    /// As one whose rules the network card carries out (families `netdev` and
+    /// `bridge`).
+    #[must_use]
+    pub const fn hw_offload(mut self) -> Self {
+        self.flags |= NFT_CHAIN_HW_OFFLOAD;
+        self
+    }
+
+    /// With a counter of the packets that reach the policy.
+    #[must_use]
+    pub const fn counter(mut self, counts: Counts) -> Self {
+        self.counts = Some(counts);
         self
     }
 
@@ -118,9 +155,25 @@ impl Chain {
         self.hook
     }
 
-    /// The devices of a base chain.
+    /// The devices of a base chain; one that ends with `*` stands for all
+    /// whose names begin alike.
     pub fn devices(&self) -> impl Iterator<Item = &str> {
-        self.devices.iter().map(AsRef::as_ref)
+        self.devices.iter().map(Device::as_str)
+    }
+
+    /// Whether it goes with the one rule that jumps to it.
+    pub const fn is_bound(&self) -> bool {
+        self.flags & NFT_CHAIN_BINDING != 0
+    }
+
+    /// Whether the network card carries out its rules.
+    pub const fn is_hw_offloaded(&self) -> bool {
+        self.flags & NFT_CHAIN_HW_OFFLOAD != 0
+    }
+
+    /// The packets that reached the policy, if they are counted.
+    pub const fn counts(&self) -> Option<Counts> {
+        self.counts
     }
 
     /// The policy of a base chain.
@@ -144,14 +197,26 @@ impl Chain {
     }
 
     /// Whether `other` is the same chain, whatever only a listing tells: its
-    /// handle, and how much is in it.
+    /// handle, how much is in it, and the name of a bound one.
     pub fn is_same(&self, other: &Self) -> bool {
         let plain = |chain: &Self| Self {
             handle: None,
             uses: None,
+            name: if chain.is_bound() {
+                Name::unchecked("")
+            } else {
+                chain.name.clone()
+            },
             ..chain.clone()
         };
         plain(self) == plain(other)
+    }
+
+    pub(crate) fn moved(&self, table: &Name) -> Self {
+        Self {
+            table: table.clone(),
+            ..self.clone()
+        }
     }
 
     pub(crate) fn encode_key(&self, out: &mut Writer<'_>) {
@@ -160,21 +225,21 @@ impl Chain {
         out.put(NFTA_CHAIN_NAME, self.name.as_str());
     }
 
-    pub(crate) fn encode(&self, out: &mut Writer<'_>) {
-        self.encode_key(out);
+    /// `id` is the number within the batch of a chain that the kernel names.
+    pub(crate) fn encode(&self, id: Option<u32>, out: &mut Writer<'_>) {
+        match id {
+            None => self.encode_key(out),
+            Some(id) => {
+                header::put(self.family, out);
+                out.put(NFTA_CHAIN_TABLE, self.table.as_str());
+                out.put(NFTA_CHAIN_ID, id);
+            }
+        }
         if let Some((hook, priority)) = self.hook {
             out.nest(NFTA_CHAIN_HOOK, |out| {
                 out.put(NFTA_HOOK_HOOKNUM, hook.as_raw());
                 out.put(NFTA_HOOK_PRIORITY, priority);
-                match self.devices.as_slice() {
-                    [] => {}
-                    [device] => out.put(NFTA_HOOK_DEV, device),
-                    devices => out.nest(NFTA_HOOK_DEVS, |out| {
-                        for device in devices {
-                            out.put(NFTA_DEVICE_NAME, device);
-                        }
-                    }),
-                }
+                self.put_devices(out);
             });
         }
         if let Some(policy) = self.policy {
@@ -184,10 +249,29 @@ impl Chain {
         if self.flags != 0 {
             out.put(NFTA_CHAIN_FLAGS, self.flags);
         }
+        if let Some(counts) = self.counts {
+            out.nest(NFTA_CHAIN_COUNTERS, |out| counts.encode_fields(out));
+        }
         let mut entries = Entries::new();
         entries.comment(userdata::COMMENT, self.comment.as_ref());
         entries.raw(&self.userdata);
         entries.put(NFTA_CHAIN_USERDATA, out);
+    }
+
+    fn put_devices(&self, out: &mut Writer<'_>) {
+        let alone = match self.devices.as_slice() {
+            [] => return,
+            [device] => device.name(),
+            _ => None,
+        };
+        match alone {
+            Some(name) => out.put(NFTA_HOOK_DEV, name),
+            None => out.nest(NFTA_HOOK_DEVS, |out| {
+                for device in &self.devices {
+                    device.put(out);
+                }
+            }),
+        }
     }
 
     /// Reads `NFT_MSG_NEWCHAIN`.
@@ -198,7 +282,12 @@ impl Chain {
         let (family, attrs) = header::split(message)?;
         let fields = Fields::<13>::read(attrs)?;
         let table = Table::new(family, header::name(&fields, NFTA_CHAIN_TABLE)?);
-        let mut chain = Self::new(&table, header::name(&fields, NFTA_CHAIN_NAME)?);
+        // A request for a bound chain has none.
+        let name = match fields.get(NFTA_CHAIN_ID)? {
+            Some(_) => Name::unchecked(""),
+            None => header::name(&fields, NFTA_CHAIN_NAME)?,
+        };
+        let mut chain = Self::new(&table, name);
         if let Some(hook) = fields.get(NFTA_CHAIN_HOOK)? {
             let inside = Fields::<5>::read(hook)?;
             let number = Hook::from_raw(inside.need(NFTA_HOOK_HOOKNUM)?);
@@ -210,6 +299,9 @@ impl Chain {
             .map(|kind| ChainType(Kind::Other(kind.into())))
             .map(ChainType::known);
         chain.policy = fields.get(NFTA_CHAIN_POLICY)?.map(Policy::from_raw);
+        if let Some(counters) = fields.get(NFTA_CHAIN_COUNTERS)? {
+            chain.counts = Some(Counts::from(&Counter::decode(counters)?));
+        }
         // `NFT_CHAIN_BASE` is listed and follows from the hook.
         chain.flags = fields.get(NFTA_CHAIN_FLAGS)?.unwrap_or_default() & !1;
         chain.handle = fields.get(NFTA_CHAIN_HANDLE)?;
@@ -300,6 +392,44 @@ pub mod priority {
     pub const SECURITY: i32 = 50;
     /// Translates sources.
     pub const SRCNAT: i32 = 100;
+
+    /// The priorities of family `bridge` (`enum nf_br_hook_priorities` of
+    /// `linux/netfilter_bridge.h`).
+    pub mod bridge {
+        /// Translates destinations.
+        pub const DSTNAT: i32 = -300;
+        /// Filters.
+        pub const FILTER: i32 = -200;
+        /// Behind the host's own frames.
+        pub const OUT: i32 = 100;
+        /// Translates sources.
+        pub const SRCNAT: i32 = 300;
+    }
+
+    /// The priority that `nft` calls `name` in tables of `family`.
+    ///
+    /// ```
+    /// use tapwire::nft::{Family, priority};
+    /// assert_eq!(priority::named(Family::BRIDGE, "dstnat"), Some(-300));
+    /// assert_eq!(priority::named(Family::NETDEV, "dstnat"), None);
+    /// ```
+    pub fn named(family: super::Family, name: &str) -> Option<i32> {
+        use super::Family;
+        Some(match (family, name) {
+            (Family::BRIDGE, "dstnat") => bridge::DSTNAT,
+            (Family::BRIDGE, "filter") => bridge::FILTER,
+            (Family::BRIDGE, "out") => bridge::OUT,
+            (Family::BRIDGE, "srcnat") => bridge::SRCNAT,
+            (Family::BRIDGE, _) => return None,
+            (_, "filter") => FILTER,
+            (Family::IP | Family::IP6 | Family::INET, "raw") => RAW,
+            (Family::IP | Family::IP6 | Family::INET, "mangle") => MANGLE,
+            (Family::IP | Family::IP6 | Family::INET, "dstnat") => DSTNAT,
+            (Family::IP | Family::IP6 | Family::INET, "security") => SECURITY,
+            (Family::IP | Family::IP6 | Family::INET, "srcnat") => SRCNAT,
+            _ => return None,
+        })
+    }
 }
 
 open! {
@@ -312,18 +442,13 @@ open! {
     }
 }
 
-fn devices(hook: &Fields<'_, 5>) -> Result<Vec<Box<str>>, DecodeError> {
+/// One device is listed in both attributes.
+fn devices(hook: &Fields<'_, 5>) -> Result<Vec<Device>, DecodeError> {
     let list = hook.get(NFTA_HOOK_DEVS)?.unwrap_or(Attrs::new(&[]));
-    let mut devices = Vec::new();
-    for attribute in list {
-        let attribute = attribute?;
-        if attribute.kind() == NFTA_DEVICE_NAME {
-            devices.push(lossy(attribute.payload()).into());
-        }
-    }
+    let mut devices = Device::read(list)?;
     if devices.is_empty() {
         let bytes = hook.get(Attr::<crate::wire::Bytes>::new(NFTA_HOOK_DEV.kind()))?;
-        devices.extend(bytes.map(|bytes| lossy(bytes).into()));
+        devices.extend(bytes.map(|bytes| Device::listed(&lossy(bytes))));
     }
     Ok(devices)
 }

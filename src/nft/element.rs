@@ -9,7 +9,7 @@ use crate::wire::uapi::nf_tables::{
     NFT_SET_ELEM_CATCHALL, NFT_SET_ELEM_INTERVAL_END, NFTA_EXPR_DATA, NFTA_EXPR_NAME,
     NFTA_LIST_ELEM, NFTA_SET_ELEM_DATA, NFTA_SET_ELEM_EXPIRATION, NFTA_SET_ELEM_EXPR,
     NFTA_SET_ELEM_EXPRESSIONS, NFTA_SET_ELEM_FLAGS, NFTA_SET_ELEM_KEY, NFTA_SET_ELEM_KEY_END,
-    NFTA_SET_ELEM_TIMEOUT, NFTA_SET_ELEM_USERDATA,
+    NFTA_SET_ELEM_OBJREF, NFTA_SET_ELEM_TIMEOUT, NFTA_SET_ELEM_USERDATA,
 };
 use crate::wire::uapi::nf_tables_expr::{NFTA_COUNTER_BYTES, NFTA_COUNTER_PACKETS};
 use crate::wire::{Attrs, DecodeError, Writer};
@@ -17,7 +17,7 @@ use crate::wire::{Attrs, DecodeError, Writer};
 use super::carried::{Carried, Extra};
 use super::expr::{Counter, Expr};
 use super::userdata::{self, Entries};
-use super::{Comment, Data, Value};
+use super::{Comment, Data, Name, Value};
 
 /// An element of a set, or of a map if it has data.
 ///
@@ -37,6 +37,7 @@ pub struct Element {
     key: Data,
     key_end: Option<Data>,
     data: Option<Value>,
+    object: Option<Name>,
     flags: u32,
     interval_open: bool,
     counter: Option<Counts>,
@@ -65,6 +66,7 @@ impl Element {
             key: key.into(),
             key_end: None,
             data: None,
+            object: None,
             flags: 0,
             interval_open: false,
             counter: None,
@@ -150,6 +152,13 @@ impl Element {
         self
     }
 
+    /// With the object that an object map leads to.
+    #[must_use]
+    pub fn object(mut self, name: Name) -> Self {
+        self.object = Some(name);
+        self
+    }
+
     /// With a comment.
     #[must_use]
     pub const fn comment(mut self, comment: Comment) -> Self {
@@ -195,6 +204,11 @@ impl Element {
         self.data.as_ref()
     }
 
+    /// The object that an object map holds for it.
+    pub const fn current_object(&self) -> Option<&Name> {
+        self.object.as_ref()
+    }
+
     /// Its comment.
     pub const fn current_comment(&self) -> Option<&Comment> {
         self.comment.as_ref()
@@ -230,6 +244,12 @@ impl Element {
         &self.expressions
     }
 
+    /// Its place among the elements of an interval set: a range ends before
+    /// the next one begins.
+    pub(crate) fn place(&self) -> (&[u8], bool) {
+        (self.key.as_bytes(), !self.is_interval_end())
+    }
+
     /// What identifies it in a deletion or a question.
     pub(crate) fn encode_key(&self, out: &mut Writer<'_>) {
         if self.flags != 0 {
@@ -247,6 +267,9 @@ impl Element {
         self.encode_key(out);
         if let Some(data) = &self.data {
             data.put(NFTA_SET_ELEM_DATA, out);
+        }
+        if let Some(object) = &self.object {
+            object.put(NFTA_SET_ELEM_OBJREF, out);
         }
         out.put_some(NFTA_SET_ELEM_TIMEOUT, self.timeout);
         out.put_some(NFTA_SET_ELEM_EXPIRATION, self.expiration);
@@ -285,6 +308,8 @@ impl Element {
                 element.key_end = Some(Data::get(NFTA_SET_ELEM_KEY_END, &attribute)?);
             } else if kind == NFTA_SET_ELEM_DATA {
                 element.data = Some(Value::get(NFTA_SET_ELEM_DATA, &attribute)?);
+            } else if kind == NFTA_SET_ELEM_OBJREF {
+                element.object = Some(Name::get(NFTA_SET_ELEM_OBJREF, &attribute)?);
             } else if kind == NFTA_SET_ELEM_FLAGS {
                 element.flags = attribute.get(NFTA_SET_ELEM_FLAGS)?;
             } else if kind == NFTA_SET_ELEM_TIMEOUT {
@@ -302,6 +327,10 @@ impl Element {
             } else {
                 element.extra.keep(&attribute);
             }
+        }
+        if element.is_interval_end() {
+            // The kernel lists the set's timeout with it, and takes none back.
+            (element.timeout, element.expiration) = (None, None);
         }
         if element.is_catch_all() && element.key != Data::EMPTY {
             return Err(DecodeError::Malformed {
@@ -344,7 +373,10 @@ impl fmt::Display for Element {
         match &self.data {
             Some(Value::Data(data)) => write!(f, " : {data}"),
             Some(Value::Verdict(verdict)) => write!(f, " : {verdict}"),
-            None => Ok(()),
+            None => match &self.object {
+                Some(object) => write!(f, " : {object}"),
+                None => Ok(()),
+            },
         }
     }
 }
@@ -357,10 +389,12 @@ impl Counts {
 
     fn encode(self, out: &mut Writer<'_>) {
         out.put(NFTA_EXPR_NAME, Counter::NAME);
-        out.nest(NFTA_EXPR_DATA, |out| {
-            out.put(NFTA_COUNTER_BYTES, self.bytes);
-            out.put(NFTA_COUNTER_PACKETS, self.packets);
-        });
+        out.nest(NFTA_EXPR_DATA, |out| self.encode_fields(out));
+    }
+
+    pub(crate) fn encode_fields(self, out: &mut Writer<'_>) {
+        out.put(NFTA_COUNTER_BYTES, self.bytes);
+        out.put(NFTA_COUNTER_PACKETS, self.packets);
     }
 }
 

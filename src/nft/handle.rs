@@ -1,11 +1,15 @@
 //! The verbs of one network namespace.
 
+mod destroy;
+mod list;
+mod reset;
+
 use std::collections::HashSet;
 use std::thread;
 use std::time::Duration;
 
-use crate::conn::Connection;
-use crate::error::{Error, Operation};
+use crate::conn::{Connection, Requests};
+use crate::error::{Error, Operation, Refusal};
 use crate::wire::uapi::nf_tables::{
     NFT_MSG_GETCHAIN, NFT_MSG_GETGEN, NFT_MSG_GETRULE, NFT_MSG_GETSET, NFT_MSG_GETSETELEM,
     NFT_MSG_GETTABLE, NFTA_CHAIN_TABLE, NFTA_GEN_ID, NFTA_LIST_ELEM, NFTA_RULE_CHAIN,
@@ -14,7 +18,10 @@ use crate::wire::uapi::nf_tables::{
 };
 use crate::wire::{DecodeError, Flags, Message, Writer};
 
-use super::{Batch, Chain, Data, Element, Elements, Family, Rule, Set, SetFlags, Table, header};
+use self::destroy::is_destroy;
+use super::{
+    Batch, Chain, Content, Data, Element, Elements, Family, Rule, Set, SetFlags, Table, header,
+};
 
 /// A conversation with `nf_tables` in one network namespace.
 ///
@@ -32,6 +39,8 @@ use super::{Batch, Chain, Data, Element, Elements, Family, Rule, Set, SetFlags, 
 #[derive(Debug)]
 pub struct Nft {
     connection: Connection,
+    /// Whether the kernel may know `destroy`.
+    destroys: bool,
 }
 
 impl Nft {
@@ -54,9 +63,45 @@ impl Nft {
     /// generation that the batch is based on; [`Error::UnknownOutcome`] if
     /// the kernel's answer was lost: then the batch may be in force.
     pub fn commit(&mut self, batch: &mut Batch) -> Result<(), Error> {
+        self.send(batch, None)
+    }
+
+    /// Commits `batch` as [`commit`](Self::commit) does, and returns what the
+    /// kernel made of it, in its order: each thing that was added with the
+    /// number that it got, the new generation last.
+    ///
+    /// # Errors
+    /// What [`commit`](Self::commit) returns; [`Error::UnknownOutcome`] also if
+    /// what the kernel sends back exceeds the receive buffer.
+    pub fn commit_echoed(&mut self, batch: &mut Batch) -> Result<Vec<Content>, Error> {
+        let mut echoes = Vec::new();
+        self.send(
+            batch,
+            Some(&mut |message| {
+                echoes.push(Content::decode(message)?);
+                Ok(())
+            }),
+        )?;
+        Ok(echoes)
+    }
+
+    fn send(&mut self, batch: &mut Batch, mut echo: Option<&mut Each<'_>>) -> Result<(), Error> {
         log::debug!("{batch}");
         let before = batch.generation();
-        let refusals = match self.connection.commit(batch.finish()?) {
+        let requests = batch.finish()?;
+        let refusals = if self.destroys || !destroys(requests) {
+            let refusals = transmit(&mut self.connection, requests, &mut echo);
+            match refusals {
+                Ok(refusals) if self.destroys && refused_destroy(requests, &refusals) => {
+                    self.destroys = false;
+                    self.send_emulated(requests, before, &mut echo)
+                }
+                other => other,
+            }
+        } else {
+            self.send_emulated(requests, before, &mut echo)
+        };
+        let refusals = match refusals {
             Err(Error::UnknownOutcome { source, .. }) => {
                 return Err(Error::UnknownOutcome { before, source });
             }
@@ -67,6 +112,34 @@ impl Nft {
             Some((place, refusal)) => return Err(batch.refused(place, refusal)),
         }
         Ok(())
+    }
+
+    /// Sends `requests` without `destroy`. The things that it looks for may
+    /// change meanwhile: then it looks again, unless the batch itself is based
+    /// on a generation.
+    fn send_emulated(
+        &mut self,
+        requests: &Requests,
+        before: Option<u32>,
+        echo: &mut Option<&mut Each<'_>>,
+    ) -> Result<Vec<(usize, Refusal)>, Error> {
+        let mut attempts = 0_u32;
+        loop {
+            attempts = attempts.saturating_add(1);
+            let mut emulated = self.emulate(requests, before)?;
+            let refusals = transmit(&mut self.connection, &mut emulated.requests, echo)?;
+            let stale = |(place, refusal): &(usize, Refusal)| {
+                *place == 0 && refusal.errno() == libc::ERESTART
+            };
+            if refusals.iter().any(stale) && before.is_none() && attempts < STALE_ATTEMPTS {
+                continue;
+            }
+            let original = |place: usize| emulated.places.get(place).copied().unwrap_or(place);
+            return Ok(refusals
+                .into_iter()
+                .map(|(place, refusal)| (original(place), refusal))
+                .collect());
+        }
     }
 
     /// The number of the ruleset's present state; every commit of anyone
@@ -260,8 +333,42 @@ impl Nft {
 impl From<Connection> for Nft {
     /// Of a connection that speaks netfilter.
     fn from(connection: Connection) -> Self {
-        Self { connection }
+        Self {
+            connection,
+            destroys: true,
+        }
     }
+}
+
+/// What takes the messages that the kernel sends back.
+type Each<'a> = dyn FnMut(&Message<'_>) -> Result<(), Error> + 'a;
+
+fn transmit(
+    connection: &mut Connection,
+    requests: &mut Requests,
+    echo: &mut Option<&mut Each<'_>>,
+) -> Result<Vec<(usize, Refusal)>, Error> {
+    requests.echo(echo.is_some());
+    match echo {
+        Some(each) => connection.commit_echoed(requests, each),
+        None => connection.commit(requests),
+    }
+}
+
+fn destroys(requests: &Requests) -> bool {
+    (0..requests.len())
+        .filter_map(|place| requests.message(place))
+        .any(|message| is_destroy(&message))
+}
+
+/// Whether one was refused as a message that the kernel does not know.
+fn refused_destroy(requests: &Requests, refusals: &[(usize, Refusal)]) -> bool {
+    refusals.iter().any(|(place, refusal)| {
+        let message = requests.message(*place);
+        refusal.errno() == libc::EINVAL
+            && refusal.offset().is_none()
+            && message.is_some_and(|message| is_destroy(&message))
+    })
 }
 
 fn put_set(set: &Set, out: &mut Writer<'_>) {
@@ -280,6 +387,9 @@ fn are_distinct(elements: &[Element]) -> bool {
         .iter()
         .all(|element| seen.insert((element.key(), element.is_interval_end())))
 }
+
+/// So often a batch is tried while the ruleset keeps changing.
+const STALE_ATTEMPTS: u32 = 16;
 
 /// A set of a hundred thousand elements is moved within milliseconds.
 const MOVING_ATTEMPTS: u32 = 100;

@@ -5,16 +5,16 @@ use netlink_packet_core::{
 };
 
 use crate::wire::uapi::nf_tables::{
-    NFT_MSG_DELCHAIN, NFT_MSG_DELRULE, NFT_MSG_DELSET, NFT_MSG_DELSETELEM, NFT_MSG_DELTABLE,
-    NFT_MSG_NEWCHAIN, NFT_MSG_NEWGEN, NFT_MSG_NEWRULE, NFT_MSG_NEWSET, NFT_MSG_NEWSETELEM,
-    NFT_MSG_NEWTABLE, NFTA_GEN_ID, NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_SET_ELEM_LIST_SET,
-    NFTA_SET_ELEM_LIST_TABLE,
+    NFT_MSG_DELCHAIN, NFT_MSG_DELFLOWTABLE, NFT_MSG_DELOBJ, NFT_MSG_DELRULE, NFT_MSG_DELSET,
+    NFT_MSG_DELSETELEM, NFT_MSG_DELTABLE, NFT_MSG_NEWCHAIN, NFT_MSG_NEWFLOWTABLE, NFT_MSG_NEWGEN,
+    NFT_MSG_NEWOBJ, NFT_MSG_NEWRULE, NFT_MSG_NEWSET, NFT_MSG_NEWSETELEM, NFT_MSG_NEWTABLE,
+    NFTA_GEN_ID, NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_SET_ELEM_LIST_SET, NFTA_SET_ELEM_LIST_TABLE,
 };
 use crate::wire::{
     self, DecodeError, Fields, Flags, HEADER_LENGTH, Header, Messages, push_message,
 };
 
-use super::{Chain, Element, Family, Name, Rule, Set, Table, header};
+use super::{Chain, Element, Family, Flowtable, Name, NamedObject, Rule, Set, Table, header};
 
 /// One message, encoded: an operation of a [`Batch`](super::Batch), or what
 /// the kernel sent.
@@ -130,6 +130,10 @@ pub enum Content {
     Set(Set),
     /// Elements of a set or map.
     Elements(Elements),
+    /// A named object.
+    Object(NamedObject),
+    /// A flowtable.
+    Flowtable(Flowtable),
     /// A generation of the ruleset.
     Generation(u32),
     /// Something else.
@@ -163,6 +167,10 @@ impl Content {
             Some(NFT_MSG_NEWSET | NFT_MSG_DELSET) => Self::Set(Set::decode(message)?),
             Some(NFT_MSG_NEWSETELEM | NFT_MSG_DELSETELEM) => {
                 Self::Elements(Elements::decode(message)?)
+            }
+            Some(NFT_MSG_NEWOBJ | NFT_MSG_DELOBJ) => Self::Object(NamedObject::decode(message)?),
+            Some(NFT_MSG_NEWFLOWTABLE | NFT_MSG_DELFLOWTABLE) => {
+                Self::Flowtable(Flowtable::decode(message)?)
             }
             Some(NFT_MSG_NEWGEN) => {
                 let (_, attrs) = header::split(message)?;

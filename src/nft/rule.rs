@@ -2,13 +2,14 @@
 
 use crate::error::Invalid;
 use crate::wire::uapi::nf_tables::{
-    NFTA_LIST_ELEM, NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS, NFTA_RULE_HANDLE, NFTA_RULE_POSITION,
-    NFTA_RULE_TABLE, NFTA_RULE_USERDATA,
+    NFTA_LIST_ELEM, NFTA_RULE_CHAIN, NFTA_RULE_CHAIN_ID, NFTA_RULE_EXPRESSIONS, NFTA_RULE_HANDLE,
+    NFTA_RULE_POSITION, NFTA_RULE_TABLE, NFTA_RULE_USERDATA,
 };
 use crate::wire::{DecodeError, Fields, Message, Writer};
 
+use super::batch::Bound;
 use super::carried::Carried;
-use super::expr::{Counter, Expr};
+use super::expr::{Counter, Expr, Last};
 use super::header;
 use super::userdata::{self, Entries};
 use super::{Chain, Comment, DataType, Element, Family, Name};
@@ -170,21 +171,39 @@ impl Rule {
                 .all(|(one, another)| plain(one) == plain(another))
     }
 
+    pub(crate) fn moved(&self, table: &Name) -> Self {
+        Self {
+            table: table.clone(),
+            ..self.clone()
+        }
+    }
+
     pub(crate) fn encode_key(&self, out: &mut Writer<'_>) {
-        self.encode_chain(out);
+        self.encode_chain(None, out);
         out.put_some(NFTA_RULE_HANDLE, self.handle);
     }
 
-    fn encode_chain(&self, out: &mut Writer<'_>) {
+    fn encode_chain(&self, id: Option<u32>, out: &mut Writer<'_>) {
         header::put(self.family, out);
         out.put(NFTA_RULE_TABLE, self.table.as_str());
-        out.put(NFTA_RULE_CHAIN, self.chain.as_str());
+        match id {
+            None => out.put(NFTA_RULE_CHAIN, self.chain.as_str()),
+            Some(id) => out.put(NFTA_RULE_CHAIN_ID, id),
+        }
     }
 
     /// `first_set` is the number within the batch of its first anonymous set;
-    /// only a rule that replaces another is written with its handle.
-    pub(crate) fn encode(&self, first_set: u32, replaces: bool, out: &mut Writer<'_>) {
-        self.encode_chain(out);
+    /// only a rule that replaces another is written with its handle. `bound`
+    /// are the batch's chains without names.
+    pub(crate) fn encode(
+        &self,
+        first_set: u32,
+        replaces: bool,
+        bound: &[Bound],
+        out: &mut Writer<'_>,
+    ) {
+        let id = |chain: &Name| Bound::find(bound, self.family, &self.table, chain);
+        self.encode_chain(id(&self.chain), out);
         out.put_some(NFTA_RULE_HANDLE, self.handle.filter(|_| replaces));
         out.put_some(NFTA_RULE_POSITION, self.position);
         out.nest(NFTA_RULE_EXPRESSIONS, |out| {
@@ -193,6 +212,10 @@ impl Rule {
                     Expr::Lookup(lookup) if lookup.set_id().is_some() => {
                         Expr::from(lookup.in_batch(first_set)).put(NFTA_LIST_ELEM, out);
                     }
+                    Expr::Immediate(immediate) => match immediate.chain().and_then(id) {
+                        Some(id) => out.nest(NFTA_LIST_ELEM, |out| immediate.encode_bound(id, out)),
+                        None => expression.put(NFTA_LIST_ELEM, out),
+                    },
                     other => other.put(NFTA_LIST_ELEM, out),
                 }
             }
@@ -228,6 +251,8 @@ impl Rule {
 fn plain(expression: &Expr) -> Expr {
     match expression {
         Expr::Counter(_) => Counter::new().into(),
+        Expr::Last(_) => Last::new().into(),
+        Expr::Quota(quota) => quota.clone().with_consumed(0).into(),
         Expr::Lookup(lookup) => lookup.clone().by_name().into(),
         other => other.clone(),
     }

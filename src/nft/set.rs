@@ -3,21 +3,22 @@
 use crate::error::Invalid;
 use crate::wire::uapi::nf_tables::{
     NFT_SET_ANONYMOUS, NFT_SET_CONCAT, NFT_SET_CONSTANT, NFT_SET_EVAL, NFT_SET_EXPR,
-    NFT_SET_INTERVAL, NFT_SET_MAP, NFT_SET_OBJECT, NFT_SET_TIMEOUT, NFTA_LIST_ELEM,
-    NFTA_SET_DATA_LEN, NFTA_SET_DATA_TYPE, NFTA_SET_DESC, NFTA_SET_DESC_CONCAT, NFTA_SET_DESC_SIZE,
-    NFTA_SET_EXPR, NFTA_SET_EXPRESSIONS, NFTA_SET_FIELD_LEN, NFTA_SET_FLAGS, NFTA_SET_GC_INTERVAL,
-    NFTA_SET_HANDLE, NFTA_SET_ID, NFTA_SET_KEY_LEN, NFTA_SET_KEY_TYPE, NFTA_SET_NAME,
-    NFTA_SET_OBJ_TYPE, NFTA_SET_POLICY, NFTA_SET_TABLE, NFTA_SET_TIMEOUT, NFTA_SET_USERDATA,
+    NFT_SET_INTERVAL, NFT_SET_MAP, NFT_SET_OBJECT, NFT_SET_POL_MEMORY, NFT_SET_POL_PERFORMANCE,
+    NFT_SET_TIMEOUT, NFTA_LIST_ELEM, NFTA_SET_DATA_LEN, NFTA_SET_DATA_TYPE, NFTA_SET_DESC,
+    NFTA_SET_DESC_CONCAT, NFTA_SET_DESC_SIZE, NFTA_SET_EXPR, NFTA_SET_EXPRESSIONS,
+    NFTA_SET_FIELD_LEN, NFTA_SET_FLAGS, NFTA_SET_GC_INTERVAL, NFTA_SET_HANDLE, NFTA_SET_ID,
+    NFTA_SET_KEY_LEN, NFTA_SET_KEY_TYPE, NFTA_SET_NAME, NFTA_SET_OBJ_TYPE, NFTA_SET_POLICY,
+    NFTA_SET_TABLE, NFTA_SET_TIMEOUT, NFTA_SET_USERDATA,
 };
 use crate::wire::{DecodeError, Fields, Message, Writer};
 
-use super::carried::Carried;
+use super::carried::{Carried, open};
 use super::expr::{Counter, Expr};
 use super::field::Field;
 use super::header;
 use super::spelling::spell;
 use super::userdata::{self, Entries};
-use super::{Comment, DataType, Element, Family, KeyType, Name, Order, Table, Value};
+use super::{Comment, DataType, Element, Family, KeyType, Name, ObjectType, Order, Table, Value};
 
 bitflags::bitflags! {
     /// The flags of a set (`enum nft_set_flags`).
@@ -72,8 +73,8 @@ pub struct Set {
     widths: Vec<u32>,
     timeout: Option<u64>,
     gc_interval: Option<u32>,
-    policy: Option<u32>,
-    object_type: Option<u32>,
+    policy: Option<SetPolicy>,
+    object_type: Option<ObjectType>,
     expressions: Vec<Expr>,
     comment: Option<Comment>,
     key_order: u32,
@@ -127,6 +128,33 @@ impl Set {
         Self::map(table, name, key, &[DataType::VERDICT])
     }
 
+    /// A map from keys with these fields to objects of one kind.
+    ///
+    /// ```
+    /// use tapwire::nft::{DataType, Element, Family, Name, ObjectType, Port, Set, Table};
+    /// let table = Table::new(Family::INET, Name::constant("riklet"));
+    /// let key = [DataType::INET_SERVICE];
+    /// let quotas = Set::object_map(&table, Name::constant("quotas"), &key, ObjectType::QUOTA);
+    /// let element = Element::new(Port(80)).object(Name::constant("web"));
+    /// assert_eq!(quotas.objects(), Some(ObjectType::QUOTA));
+    /// # drop(element);
+    /// ```
+    pub fn object_map(table: &Table, name: Name, key: &[DataType], kind: ObjectType) -> Self {
+        let mut map = Self::new(table, name, key);
+        map.flags |= SetFlags::OBJECT;
+        map.object_type = Some(kind);
+        map
+    }
+
+    /// A set whose keys are these fields, listed by `nft` with the fields
+    /// themselves (`typeof`).
+    pub fn of(table: &Table, name: Name, key: &[Field]) -> Self {
+        let kinds: Vec<DataType> = key.iter().map(Field::data_type).collect();
+        let mut set = Self::new(table, name, &kinds);
+        set.spell(userdata::SET_KEY_TYPEOF, key);
+        set
+    }
+
     /// A map from keys with these fields to data with these, listed by `nft`
     /// with the fields themselves (`typeof`). It is the way to number slots: a
     /// number without a unit has no type that `nft` could list otherwise.
@@ -142,23 +170,22 @@ impl Set {
         let kinds =
             |fields: &[Field]| -> Vec<DataType> { fields.iter().map(Field::data_type).collect() };
         let mut map = Self::map(table, name, &kinds(key), &kinds(data));
-        let spellings = [
-            (userdata::SET_KEY_TYPEOF, key),
-            (userdata::SET_DATA_TYPEOF, data),
-        ];
-        for (entry, fields) in spellings {
-            let spelling = spell(fields)
-                .and_then(|value| u8::try_from(value.len()).ok().map(|length| (length, value)));
-            if let Some((length, value)) = spelling {
-                map.userdata.extend([entry, length]);
-                map.userdata.extend(value);
-            } else {
-                map.invalid.get_or_insert_with(|| {
-                    Invalid::new("field of", &map.name, "cannot be spelled for nft")
-                });
-            }
-        }
+        map.spell(userdata::SET_KEY_TYPEOF, key);
+        map.spell(userdata::SET_DATA_TYPEOF, data);
         map
+    }
+
+    fn spell(&mut self, entry: u8, fields: &[Field]) {
+        let spelling = spell(fields)
+            .and_then(|value| u8::try_from(value.len()).ok().map(|length| (length, value)));
+        if let Some((length, value)) = spelling {
+            self.userdata.extend([entry, length]);
+            self.userdata.extend(value);
+        } else {
+            self.invalid.get_or_insert_with(|| {
+                Invalid::new("field of", &self.name, "cannot be spelled for nft")
+            });
+        }
     }
 
     /// A set that belongs to one rule; the kernel completes its name.
@@ -206,6 +233,29 @@ impl Set {
     pub fn timeout(mut self, milliseconds: u64) -> Self {
         self.timeout = Some(milliseconds);
         self.flags(SetFlags::TIMEOUT)
+    }
+
+    /// With a search for elements that are over every so many milliseconds.
+    #[must_use]
+    pub const fn gc_interval(mut self, milliseconds: u32) -> Self {
+        self.gc_interval = Some(milliseconds);
+        self
+    }
+
+    /// As one that the kernel should keep fast, or small.
+    #[must_use]
+    pub const fn policy(mut self, policy: SetPolicy) -> Self {
+        self.policy = Some(policy);
+        self
+    }
+
+    /// As one whose ranges `nft` joins where they meet. The kernel knows
+    /// nothing of it.
+    #[must_use]
+    pub fn auto_merge(mut self) -> Self {
+        self.userdata.extend([userdata::SET_MERGE, 4]);
+        self.userdata.extend(1_u32.to_ne_bytes());
+        self
     }
 
     /// With a counter in each element.
@@ -263,6 +313,40 @@ impl Set {
         self.data
     }
 
+    /// The kind of objects that its elements lead to, if it is an object map.
+    pub const fn objects(&self) -> Option<ObjectType> {
+        self.object_type
+    }
+
+    /// After how many milliseconds its elements are over, if that was
+    /// declared.
+    pub const fn current_timeout(&self) -> Option<u64> {
+        self.timeout
+    }
+
+    /// Every how many milliseconds elements that are over are searched for, if
+    /// that was declared.
+    pub const fn current_gc_interval(&self) -> Option<u32> {
+        self.gc_interval
+    }
+
+    /// Whether it is to be fast or small, if that was declared.
+    pub const fn current_policy(&self) -> Option<SetPolicy> {
+        self.policy
+    }
+
+    /// The widths in bytes of the fields of a concatenated interval set.
+    pub fn field_widths(&self) -> &[u32] {
+        &self.widths
+    }
+
+    /// Whether `nft` joins its ranges where they meet.
+    pub fn is_auto_merged(&self) -> bool {
+        userdata::read(&self.userdata).any(|(kind, value)| {
+            kind == userdata::SET_MERGE && userdata::number(value).is_some_and(|on| on != 0)
+        })
+    }
+
     /// How many elements it has room for, if that was declared.
     pub const fn capacity(&self) -> Option<u32> {
         self.size
@@ -310,6 +394,12 @@ impl Set {
         if !element.is_catch_all() && keys.iter().flatten().any(|key| !key.is(self.key)) {
             return fault("has a key of another type");
         }
+        let leads = self.flags.contains(SetFlags::OBJECT) && !element.is_interval_end();
+        match (leads, element.current_object()) {
+            (true, None) => return fault("leads to no object"),
+            (false, Some(_)) => return fault("leads to an object, but the set is no object map"),
+            _ => {}
+        }
         match (self.data, element.value()) {
             (None, Some(_)) => fault("has data, but the set is no map"),
             (Some(_), None) if !element.is_interval_end() => fault("has no data"),
@@ -321,6 +411,24 @@ impl Set {
             }
             _ => None,
         }
+    }
+
+    pub(crate) fn moved(&self, table: &Name) -> Self {
+        Self {
+            table: table.clone(),
+            ..self.clone()
+        }
+    }
+
+    /// As it was before the kernel bounded it: a set without a size gets one
+    /// when a rule that adds to it is made. With that size it would be made as
+    /// a set of fixed size, to which no rule can add.
+    pub(crate) fn as_declared(&self) -> Self {
+        let mut set = self.clone();
+        if set.size == Some(DYNAMIC_SIZE) && !set.flags.contains(SetFlags::EVAL) {
+            set.size = None;
+        }
+        set
     }
 
     pub(crate) fn encode_key(&self, out: &mut Writer<'_>) {
@@ -340,9 +448,9 @@ impl Set {
             out.put(NFTA_SET_DATA_TYPE, data.id());
             out.put(NFTA_SET_DATA_LEN, data.length());
         }
-        out.put_some(NFTA_SET_OBJ_TYPE, self.object_type);
+        out.put_some(NFTA_SET_OBJ_TYPE, self.object_type.map(ObjectType::as_raw));
         out.put(NFTA_SET_ID, id);
-        out.put_some(NFTA_SET_POLICY, self.policy);
+        out.put_some(NFTA_SET_POLICY, self.policy.map(SetPolicy::as_raw));
         if self.size.is_some() || !self.widths.is_empty() {
             out.nest(NFTA_SET_DESC, |out| {
                 out.put_some(NFTA_SET_DESC_SIZE, self.size);
@@ -390,9 +498,10 @@ impl Set {
             &[DataType::MARK],
         );
         set.flags = SetFlags::from_bits_retain(fields.get(NFTA_SET_FLAGS)?.unwrap_or_default());
+        // Of a set that was deleted, newer kernels tell the name alone.
         set.key = KeyType::from_raw(
             fields.get(NFTA_SET_KEY_TYPE)?.unwrap_or_default(),
-            fields.need(NFTA_SET_KEY_LEN)?,
+            fields.get(NFTA_SET_KEY_LEN)?.unwrap_or_default(),
         );
         if let Some(id) = fields.get(NFTA_SET_DATA_TYPE)? {
             let length = fields.get(NFTA_SET_DATA_LEN)?.unwrap_or_default();
@@ -407,8 +516,8 @@ impl Set {
         }
         set.timeout = fields.get(NFTA_SET_TIMEOUT)?;
         set.gc_interval = fields.get(NFTA_SET_GC_INTERVAL)?;
-        set.policy = fields.get(NFTA_SET_POLICY)?;
-        set.object_type = fields.get(NFTA_SET_OBJ_TYPE)?;
+        set.policy = fields.get(NFTA_SET_POLICY)?.map(SetPolicy::from_raw);
+        set.object_type = fields.get(NFTA_SET_OBJ_TYPE)?.map(ObjectType::from_raw);
         if let Some(one) = fields.get(NFTA_SET_EXPR)? {
             set.expressions.push(Expr::decode(one)?);
         }
@@ -437,6 +546,19 @@ impl Set {
         }
     }
 }
+
+open! {
+    /// What counts for a set (`enum nft_set_policies`).
+    SetPolicy: u32 as Be32 {
+        /// To be fast.
+        PERFORMANCE = NFT_SET_POL_PERFORMANCE, "performance";
+        /// To be small.
+        MEMORY = NFT_SET_POL_MEMORY, "memory";
+    }
+}
+
+/// What `nft_dynset_init` of the kernel gives a set without a size.
+const DYNAMIC_SIZE: u32 = 0xffff;
 
 fn split(kind: Result<KeyType, Invalid>) -> (KeyType, Option<Invalid>) {
     match kind {

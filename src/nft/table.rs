@@ -122,6 +122,13 @@ impl Table {
         plain(self) == plain(other)
     }
 
+    pub(crate) fn moved(&self, name: Name) -> Self {
+        Self {
+            name,
+            ..self.clone()
+        }
+    }
+
     pub(crate) fn encode_key(&self, out: &mut Writer<'_>) {
         header::put(self.family, out);
         out.put(NFTA_TABLE_NAME, self.name.as_str());

@@ -15,6 +15,8 @@ pub(crate) const ELEMENT_FLAGS: u8 = 1;
 pub(crate) const SET_KEY_ORDER: u8 = 0;
 /// Of a map: the byte order of its data.
 pub(crate) const SET_DATA_ORDER: u8 = 1;
+/// Of a set: whether `nft` joins ranges that meet.
+pub(crate) const SET_MERGE: u8 = 2;
 /// Of a set: the fields that its key is.
 pub(crate) const SET_KEY_TYPEOF: u8 = 3;
 /// Of a map: the fields that its data are.

@@ -182,7 +182,7 @@ impl TryFrom<OwnedFd> for NetNs {
 }
 
 /// What tells a network namespace from all others that exist at the time: its
-/// file on `nsfs` (namespaces(7)). Shown as `ls -l /proc/self/ns` does.
+/// file on `nsfs` (namespaces(7)). Shown as `ls -l /proc/thread-self/ns` does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NetNsId {
     device: u64,

@@ -194,6 +194,11 @@ fn withdrawn_exposure_cuts_its_flows_or_drains_them() {
             host.withdraw(&udp, flows).unwrap();
             assert_eq!(echoes(), goes_on, "UDP {flows:?}");
             assert_eq!(connection.get("/").is_ok(), goes_on, "TCP {flows:?}");
+            if goes_on {
+                // An agent that was killed before it cut can repeat the call.
+                assert!(host.withdraw(&udp, Flows::Cut).unwrap_err().is_not_found());
+                assert!(!echoes(), "UDP");
+            }
             assert_eq!(
                 ask(&world.outside, Protocol::Tcp, to, NEVER),
                 None,

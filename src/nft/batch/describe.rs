@@ -5,18 +5,23 @@ use std::fmt;
 
 use crate::error::Part;
 use crate::wire::uapi::nf_tables::{
-    NFT_MSG_DELCHAIN, NFT_MSG_DELRULE, NFT_MSG_DELSET, NFT_MSG_DELSETELEM, NFT_MSG_DELTABLE,
-    NFT_MSG_DESTROYCHAIN, NFT_MSG_DESTROYRULE, NFT_MSG_DESTROYSET, NFT_MSG_DESTROYSETELEM,
-    NFT_MSG_DESTROYTABLE, NFT_MSG_NEWCHAIN, NFT_MSG_NEWRULE, NFT_MSG_NEWSET, NFT_MSG_NEWSETELEM,
-    NFT_MSG_NEWTABLE, NFTA_CHAIN_NAME, NFTA_CHAIN_TABLE, NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS,
-    NFTA_RULE_HANDLE, NFTA_RULE_TABLE, NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_SET_ELEM_LIST_SET,
-    NFTA_SET_ELEM_LIST_TABLE, NFTA_SET_NAME, NFTA_SET_TABLE, NFTA_TABLE_NAME,
+    NFT_MSG_DELCHAIN, NFT_MSG_DELFLOWTABLE, NFT_MSG_DELOBJ, NFT_MSG_DELRULE, NFT_MSG_DELSET,
+    NFT_MSG_DELSETELEM, NFT_MSG_DELTABLE, NFT_MSG_DESTROYCHAIN, NFT_MSG_DESTROYFLOWTABLE,
+    NFT_MSG_DESTROYOBJ, NFT_MSG_DESTROYRULE, NFT_MSG_DESTROYSET, NFT_MSG_DESTROYSETELEM,
+    NFT_MSG_DESTROYTABLE, NFT_MSG_NEWCHAIN, NFT_MSG_NEWFLOWTABLE, NFT_MSG_NEWOBJ, NFT_MSG_NEWRULE,
+    NFT_MSG_NEWSET, NFT_MSG_NEWSETELEM, NFT_MSG_NEWTABLE, NFTA_CHAIN_NAME, NFTA_CHAIN_TABLE,
+    NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS, NFTA_RULE_HANDLE, NFTA_RULE_TABLE,
+    NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_SET_ELEM_LIST_SET, NFTA_SET_ELEM_LIST_TABLE, NFTA_SET_NAME,
+    NFTA_SET_TABLE, NFTA_TABLE_NAME,
+};
+use crate::wire::uapi::nf_tables_obj::{
+    NFTA_FLOWTABLE_NAME, NFTA_FLOWTABLE_TABLE, NFTA_OBJ_NAME, NFTA_OBJ_TABLE, NFTA_OBJ_TYPE,
 };
 use crate::wire::{Attr, Attrs, Flags, HEADER_LENGTH, Message, Text, locate};
 
 use super::Batch;
 use crate::nft::name::lossy;
-use crate::nft::{Family, header};
+use crate::nft::{Family, ObjectType, header};
 
 impl fmt::Display for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -34,7 +39,7 @@ impl fmt::Display for Batch {
 /// One operation: `add rule inet riklet forward`.
 pub(super) struct Line<'a> {
     verb: &'static str,
-    noun: &'static str,
+    noun: Cow<'static, str>,
     family: Family,
     table: Cow<'a, str>,
     name: Option<Cow<'a, str>>,
@@ -77,6 +82,12 @@ pub(super) fn describe<'a>(message: &Message<'a>) -> Line<'a> {
         NFT_MSG_NEWSET | NFT_MSG_DELSET | NFT_MSG_DESTROYSET => {
             ("set", NFTA_SET_TABLE, Some(NFTA_SET_NAME))
         }
+        NFT_MSG_NEWOBJ | NFT_MSG_DELOBJ | NFT_MSG_DESTROYOBJ => {
+            ("object", NFTA_OBJ_TABLE, Some(NFTA_OBJ_NAME))
+        }
+        NFT_MSG_NEWFLOWTABLE | NFT_MSG_DELFLOWTABLE | NFT_MSG_DESTROYFLOWTABLE => {
+            ("flowtable", NFTA_FLOWTABLE_TABLE, Some(NFTA_FLOWTABLE_NAME))
+        }
         _ => (
             "element",
             NFTA_SET_ELEM_LIST_TABLE,
@@ -85,7 +96,7 @@ pub(super) fn describe<'a>(message: &Message<'a>) -> Line<'a> {
     };
     let mut line = Line {
         verb: verb(operation, flags),
-        noun,
+        noun: noun.into(),
         family,
         table: text(&attrs, table).unwrap_or_default(),
         name: name.and_then(|name| text(&attrs, name)),
@@ -98,17 +109,23 @@ pub(super) fn describe<'a>(message: &Message<'a>) -> Line<'a> {
             if operation == NFT_MSG_DELRULE && line.handle.is_none() {
                 line.verb = "flush";
                 line.noun = if line.name.is_some() {
-                    "chain"
+                    "chain".into()
                 } else {
-                    "table"
+                    "table".into()
                 };
+            }
+        }
+        "object" => {
+            let kind = attrs.find(NFTA_OBJ_TYPE).ok().flatten();
+            if let Some(kind) = kind.map(ObjectType::from_raw) {
+                line.noun = kind.to_string().into();
             }
         }
         "element" => {
             let list = attrs.find(NFTA_SET_ELEM_LIST_ELEMENTS).ok().flatten();
             line.elements = list.map(Iterator::count);
             if line.elements.is_none() {
-                (line.verb, line.noun) = ("flush", "set");
+                (line.verb, line.noun) = ("flush", "set".into());
             }
         }
         _ => {}
@@ -146,7 +163,7 @@ const fn verb(operation: u16, flags: Flags) -> &'static str {
         NFT_MSG_NEWRULE if flags.contains(Flags::REPLACE) => "replace",
         NFT_MSG_NEWRULE if !flags.contains(Flags::APPEND) => "insert",
         NFT_MSG_NEWTABLE | NFT_MSG_NEWCHAIN | NFT_MSG_NEWRULE | NFT_MSG_NEWSET
-        | NFT_MSG_NEWSETELEM => {
+        | NFT_MSG_NEWSETELEM | NFT_MSG_NEWOBJ | NFT_MSG_NEWFLOWTABLE => {
             if flags.contains(Flags::EXCL) {
                 "create"
             } else {
@@ -154,7 +171,7 @@ const fn verb(operation: u16, flags: Flags) -> &'static str {
             }
         }
         NFT_MSG_DELTABLE | NFT_MSG_DELCHAIN | NFT_MSG_DELRULE | NFT_MSG_DELSET
-        | NFT_MSG_DELSETELEM => "delete",
+        | NFT_MSG_DELSETELEM | NFT_MSG_DELOBJ | NFT_MSG_DELFLOWTABLE => "delete",
         _ => "destroy",
     }
 }

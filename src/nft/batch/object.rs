@@ -3,17 +3,20 @@
 use crate::error::Invalid;
 use crate::wire::Flags;
 use crate::wire::uapi::nf_tables::{
-    NFT_MSG_DELCHAIN, NFT_MSG_DELRULE, NFT_MSG_DELSET, NFT_MSG_DELSETELEM, NFT_MSG_DELTABLE,
-    NFT_MSG_DESTROYCHAIN, NFT_MSG_DESTROYRULE, NFT_MSG_DESTROYSET, NFT_MSG_DESTROYTABLE,
-    NFT_MSG_NEWCHAIN, NFT_MSG_NEWRULE, NFT_MSG_NEWSET, NFT_MSG_NEWSETELEM, NFT_MSG_NEWTABLE,
-    NFTA_RULE_CHAIN, NFTA_RULE_TABLE, NFTA_SET_ELEM_LIST_SET, NFTA_SET_ELEM_LIST_TABLE,
+    NFT_MSG_DELCHAIN, NFT_MSG_DELFLOWTABLE, NFT_MSG_DELOBJ, NFT_MSG_DELRULE, NFT_MSG_DELSET,
+    NFT_MSG_DELSETELEM, NFT_MSG_DELTABLE, NFT_MSG_DESTROYCHAIN, NFT_MSG_DESTROYFLOWTABLE,
+    NFT_MSG_DESTROYOBJ, NFT_MSG_DESTROYRULE, NFT_MSG_DESTROYSET, NFT_MSG_DESTROYTABLE,
+    NFT_MSG_NEWCHAIN, NFT_MSG_NEWFLOWTABLE, NFT_MSG_NEWOBJ, NFT_MSG_NEWRULE, NFT_MSG_NEWSET,
+    NFT_MSG_NEWSETELEM, NFT_MSG_NEWTABLE, NFTA_RULE_CHAIN, NFTA_RULE_TABLE, NFTA_SET_ELEM_LIST_SET,
+    NFTA_SET_ELEM_LIST_TABLE,
 };
 
 use self::sealed::Verb;
 use super::Batch;
-use crate::nft::{Chain, Rule, Set, Table, header};
+use crate::nft::{Chain, Flowtable, NamedObject, Rule, Set, Table, header};
 
-/// What a [`Batch`] adds and deletes: tables, chains, rules, sets.
+/// What a [`Batch`] adds and deletes: tables, chains, rules, sets, named
+/// objects, flowtables.
 pub trait Object: sealed::Sealed {}
 
 impl<T: sealed::Sealed> Object for T {}
@@ -78,7 +81,8 @@ impl sealed::Sealed for Chain {
         let operation = verb.operation(NFT_MSG_NEWCHAIN, NFT_MSG_DELCHAIN, NFT_MSG_DESTROYCHAIN);
         match operation {
             Some((operation, flags)) if verb.makes() => {
-                batch.push(operation, flags, |out| self.encode(out));
+                let id = self.is_bound().then(|| batch.bind(self));
+                batch.push(operation, flags, |out| self.encode(id, out));
             }
             Some((operation, flags)) => batch.push(operation, flags, |out| self.encode_key(out)),
             None => batch.push(NFT_MSG_DELRULE, Flags::empty(), |out| {
@@ -107,6 +111,35 @@ impl sealed::Sealed for Set {
                 out.put(NFTA_SET_ELEM_LIST_TABLE, self.table().as_str());
                 out.put(NFTA_SET_ELEM_LIST_SET, self.name().as_str());
             }),
+        }
+    }
+}
+
+impl sealed::Sealed for NamedObject {
+    fn write(&self, verb: Verb, batch: &mut Batch) {
+        match verb.operation(NFT_MSG_NEWOBJ, NFT_MSG_DELOBJ, NFT_MSG_DESTROYOBJ) {
+            Some((operation, flags)) if verb.makes() => {
+                batch.push(operation, flags, |out| self.encode(out));
+            }
+            Some((operation, flags)) => batch.push(operation, flags, |out| self.encode_key(out)),
+            None => batch.refuse(Invalid::new("object", self.name(), "cannot be flushed")),
+        }
+    }
+}
+
+impl sealed::Sealed for Flowtable {
+    fn write(&self, verb: Verb, batch: &mut Batch) {
+        let operation = verb.operation(
+            NFT_MSG_NEWFLOWTABLE,
+            NFT_MSG_DELFLOWTABLE,
+            NFT_MSG_DESTROYFLOWTABLE,
+        );
+        match operation {
+            Some((operation, flags)) if verb.makes() => {
+                batch.push(operation, flags, |out| self.encode(out));
+            }
+            Some((operation, flags)) => batch.push(operation, flags, |out| self.encode_key(out)),
+            None => batch.refuse(Invalid::new("flowtable", self.name(), "cannot be flushed")),
         }
     }
 }
@@ -147,8 +180,10 @@ impl Rule {
             id = id.saturating_add(1);
         }
         let replaces = flags.contains(Flags::REPLACE);
+        let bound = std::mem::take(&mut batch.bound);
         batch.push(NFT_MSG_NEWRULE, flags, |out| {
-            self.encode(first, replaces, out);
+            self.encode(first, replaces, &bound, out);
         });
+        batch.bound = bound;
     }
 }

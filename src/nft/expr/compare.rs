@@ -1,8 +1,12 @@
 //! Expressions that compare and compute.
 
 use super::expression;
-use crate::nft::carried::open;
-use crate::nft::{Data, Register, Value};
+use crate::nft::carried::{Carried, open};
+use crate::nft::{Data, Name, Register, Value};
+use crate::wire::Writer;
+use crate::wire::uapi::nf_tables::{
+    NFTA_DATA_VERDICT, NFTA_EXPR_DATA, NFTA_EXPR_NAME, NFTA_VERDICT_CHAIN_ID, NFTA_VERDICT_CODE,
+};
 use crate::wire::uapi::nf_tables_expr::{
     NFT_BITWISE_AND, NFT_BITWISE_LSHIFT, NFT_BITWISE_MASK_XOR, NFT_BITWISE_OR, NFT_BITWISE_RSHIFT,
     NFT_BITWISE_XOR, NFT_BYTEORDER_HTON, NFT_BYTEORDER_NTOH, NFT_CMP_EQ, NFT_CMP_GT, NFT_CMP_GTE,
@@ -104,6 +108,33 @@ expression! {
     }
     maybe {}
     zero {}
+}
+
+impl Immediate {
+    /// The chain that the verdict leads to.
+    pub(crate) fn chain(&self) -> Option<&Name> {
+        match &self.value {
+            Value::Verdict(verdict) => verdict.chain(),
+            Value::Data(_) => None,
+        }
+    }
+
+    /// Writes the whole expression with the chain's number within the batch in
+    /// the place of its name.
+    pub(crate) fn encode_bound(&self, chain: u32, out: &mut Writer<'_>) {
+        out.put(NFTA_EXPR_NAME, Self::NAME);
+        out.nest(NFTA_EXPR_DATA, |out| {
+            self.to.put(NFTA_IMMEDIATE_DREG, out);
+            out.nest(NFTA_IMMEDIATE_DATA, |out| {
+                out.nest(NFTA_DATA_VERDICT, |out| {
+                    if let Value::Verdict(verdict) = &self.value {
+                        out.put(NFTA_VERDICT_CODE, verdict.code());
+                    }
+                    out.put(NFTA_VERDICT_CHAIN_ID, chain);
+                });
+            });
+        });
+    }
 }
 
 open! {

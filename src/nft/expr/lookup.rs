@@ -4,12 +4,12 @@ use super::{Expr, expression};
 use crate::nft::carried::open;
 use crate::nft::{Name, Register};
 use crate::wire::uapi::nf_tables_expr::{
-    NFT_DYNSET_OP_ADD, NFT_DYNSET_OP_DELETE, NFT_DYNSET_OP_UPDATE, NFTA_DYNSET_EXPR,
-    NFTA_DYNSET_EXPRESSIONS, NFTA_DYNSET_FLAGS, NFTA_DYNSET_OP, NFTA_DYNSET_SET_ID,
-    NFTA_DYNSET_SET_NAME, NFTA_DYNSET_SREG_DATA, NFTA_DYNSET_SREG_KEY, NFTA_DYNSET_TIMEOUT,
-    NFTA_LOOKUP_DREG, NFTA_LOOKUP_FLAGS, NFTA_LOOKUP_SET, NFTA_LOOKUP_SET_ID, NFTA_LOOKUP_SREG,
-    NFTA_OBJREF_IMM_NAME, NFTA_OBJREF_IMM_TYPE, NFTA_OBJREF_SET_ID, NFTA_OBJREF_SET_NAME,
-    NFTA_OBJREF_SET_SREG,
+    NFT_DYNSET_F_EXPR, NFT_DYNSET_OP_ADD, NFT_DYNSET_OP_DELETE, NFT_DYNSET_OP_UPDATE,
+    NFTA_DYNSET_EXPR, NFTA_DYNSET_EXPRESSIONS, NFTA_DYNSET_FLAGS, NFTA_DYNSET_OP,
+    NFTA_DYNSET_SET_ID, NFTA_DYNSET_SET_NAME, NFTA_DYNSET_SREG_DATA, NFTA_DYNSET_SREG_KEY,
+    NFTA_DYNSET_TIMEOUT, NFTA_LOOKUP_DREG, NFTA_LOOKUP_FLAGS, NFTA_LOOKUP_SET, NFTA_LOOKUP_SET_ID,
+    NFTA_LOOKUP_SREG, NFTA_OBJREF_IMM_NAME, NFTA_OBJREF_IMM_TYPE, NFTA_OBJREF_SET_ID,
+    NFTA_OBJREF_SET_NAME, NFTA_OBJREF_SET_SREG,
 };
 
 expression! {
@@ -76,6 +76,17 @@ expression! {
         /// The expressions that each element carries, if there are several;
         /// needs the flag `NFT_DYNSET_F_EXPR`.
         expressions / with_expressions: Vec<Expr> = NFTA_DYNSET_EXPRESSIONS;
+    }
+}
+
+impl Dynset {
+    /// With the flag that several expressions need and the kernel does not
+    /// list.
+    pub(crate) fn canonical(mut self) -> Self {
+        if !self.expressions.is_empty() {
+            self.flags |= NFT_DYNSET_F_EXPR;
+        }
+        self
     }
 }
 

@@ -5,6 +5,10 @@
 //! in the table are kept and written back.
 
 mod compare;
+mod compat;
+mod context;
+mod divert;
+mod exthdr;
 mod load;
 mod lookup;
 mod statement;
@@ -13,138 +17,40 @@ mod store;
 pub use compare::{
     Bitwise, BitwiseOp, Byteorder, ByteorderOp, Cmp, CmpOp, Immediate, Range, RangeOp,
 };
+pub use compat::{XtMatch, XtTarget};
+pub use context::{
+    Inner, InnerType, Osf, Rt, RtKey, Socket, SocketKey, Tunnel, TunnelKey, TunnelMode, Xfrm,
+    XfrmKey,
+};
+pub use divert::{Dup, FlowOffload, Fwd, Log, LogLevel, Queue, Synproxy, Tproxy};
+pub use exthdr::{Exthdr, ExthdrOp, ExthdrReset, ExthdrSet};
 pub use load::{
     Ct, CtKey, Fib, FibResult, Hash, HashType, Meta, MetaKey, Numgen, NumgenType, Payload,
     PayloadBase,
 };
 pub use lookup::{Dynset, DynsetOp, Lookup, Objref};
 pub use statement::{
-    Connlimit, Counter, Limit, LimitType, Masquerade, Nat, NatType, Redirect, Reject, RejectType,
+    Connlimit, Counter, Last, Limit, LimitType, Masquerade, Nat, NatType, Quota, Redirect, Reject,
+    RejectType,
 };
 pub use store::{ChecksumType, CtSet, MetaSet, PayloadSet};
 
 use crate::wire::uapi::nf_tables::{NFTA_EXPR_DATA, NFTA_EXPR_NAME, NFTA_LIST_ELEM};
 use crate::wire::uapi::nf_tables_expr::{NFTA_CT_SREG, NFTA_META_SREG, NFTA_PAYLOAD_SREG};
+use crate::wire::uapi::nf_tables_stmt::{NFTA_EXTHDR_DREG, NFTA_EXTHDR_SREG};
 use crate::wire::{Attr, Attribute, Attrs, DecodeError, Nest, Writer};
 
 use super::carried::Carried;
 use super::name::lossy;
 
-/// Defines an expression as the table of its attributes: those that must be
-/// there, those that may, and those that count as their default if absent.
+/// Defines an expression: its name, and the table of its attributes.
 macro_rules! expression {
-    ($(#[$doc:meta])* $name:ident = $kernel:literal;
-     need { $($(#[$need_doc:meta])* $need:ident: $need_type:ty = $need_attr:ident;)* }
-     maybe { $($(#[$maybe_doc:meta])* $maybe:ident / $with_maybe:ident: $maybe_type:ty = $maybe_attr:ident;)* }
-     zero { $($(#[$zero_doc:meta])* $zero:ident / $with_zero:ident: $zero_type:ty = $zero_attr:ident;)* }
-    ) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-        pub struct $name {
-            $($need: $need_type,)*
-            $($maybe: Option<$maybe_type>,)*
-            $($zero: $zero_type,)*
-            extra: $crate::nft::carried::Extra,
-        }
+    ($(#[$doc:meta])* $name:ident = $kernel:literal; $($table:tt)*) => {
+        $crate::nft::record::record! { $(#[$doc])* $name; $($table)* }
 
         impl $name {
             /// The kernel's name of the expression.
             pub const NAME: &'static str = $kernel;
-
-            /// With what it must have.
-            #[expect(clippy::allow_attributes, reason = "depends on the table")]
-            #[allow(clippy::new_without_default, reason = "an expression without attributes is still a choice")]
-            pub fn new($($need: $need_type),*) -> Self {
-                Self {
-                    $($need,)*
-                    $($maybe: None,)*
-                    $($zero: Default::default(),)*
-                    extra: Default::default(),
-                }
-            }
-
-            $(
-                $(#[$need_doc])*
-                pub fn $need(&self) -> &$need_type {
-                    &self.$need
-                }
-            )*
-            $(
-                $(#[$maybe_doc])*
-                pub fn $maybe(&self) -> Option<&$maybe_type> {
-                    self.$maybe.as_ref()
-                }
-
-                $(#[$maybe_doc])*
-                #[must_use]
-                pub fn $with_maybe(mut self, value: $maybe_type) -> Self {
-                    self.$maybe = Some(value);
-                    self
-                }
-            )*
-            $(
-                $(#[$zero_doc])*
-                pub fn $zero(&self) -> &$zero_type {
-                    &self.$zero
-                }
-
-                $(#[$zero_doc])*
-                #[must_use]
-                pub fn $with_zero(mut self, value: $zero_type) -> Self {
-                    self.$zero = value;
-                    self
-                }
-            )*
-
-            pub(crate) fn encode(&self, out: &mut $crate::wire::Writer<'_>) {
-                $($crate::nft::carried::Carried::put(&self.$need, $need_attr, out);)*
-                $(
-                    if let Some(value) = &self.$maybe {
-                        $crate::nft::carried::Carried::put(value, $maybe_attr, out);
-                    }
-                )*
-                $(
-                    if self.$zero != <$zero_type>::default() {
-                        $crate::nft::carried::Carried::put(&self.$zero, $zero_attr, out);
-                    }
-                )*
-                self.extra.put(out);
-            }
-
-            pub(crate) fn decode(attrs: $crate::wire::Attrs<'_>) -> Result<Self, $crate::wire::DecodeError> {
-                $(let mut $need = None;)*
-                $(let mut $maybe = None;)*
-                $(let mut $zero = None;)*
-                let mut extra = $crate::nft::carried::Extra::default();
-                for attribute in attrs {
-                    let attribute = attribute?;
-                    $(
-                        if attribute.kind() == $need_attr {
-                            $need = Some($crate::nft::carried::Carried::get($need_attr, &attribute)?);
-                            continue;
-                        }
-                    )*
-                    $(
-                        if attribute.kind() == $maybe_attr {
-                            $maybe = Some($crate::nft::carried::Carried::get($maybe_attr, &attribute)?);
-                            continue;
-                        }
-                    )*
-                    $(
-                        if attribute.kind() == $zero_attr {
-                            $zero = Some($crate::nft::carried::Carried::get($zero_attr, &attribute)?);
-                            continue;
-                        }
-                    )*
-                    extra.keep(&attribute);
-                }
-                Ok(Self {
-                    $($need: $need.ok_or($crate::wire::DecodeError::Missing { kind: $need_attr.kind() })?,)*
-                    $($maybe,)*
-                    $($zero: $zero.unwrap_or_default(),)*
-                    extra,
-                })
-            }
         }
 
         impl From<$name> for $crate::nft::expr::Expr {
@@ -179,6 +85,24 @@ pub enum Expr {
     Numgen(Numgen),
     /// Hashes.
     Hash(Hash),
+    /// Loads a part of an option or extension header.
+    Exthdr(Exthdr),
+    /// Writes a part of an option.
+    ExthdrSet(ExthdrSet),
+    /// Takes an option out.
+    ExthdrReset(ExthdrReset),
+    /// Loads what the route says.
+    Rt(Rt),
+    /// Loads what is known about the socket.
+    Socket(Socket),
+    /// Loads the sender's operating system.
+    Osf(Osf),
+    /// Loads what is known about the `IPsec` transformation.
+    Xfrm(Xfrm),
+    /// Loads what is known about the tunnel.
+    Tunnel(Tunnel),
+    /// Loads from inside of a tunnel.
+    Inner(Inner),
     /// Compares with a value.
     Cmp(Cmp),
     /// Compares with two bounds.
@@ -197,6 +121,10 @@ pub enum Expr {
     Objref(Objref),
     /// Counts.
     Counter(Counter),
+    /// Compares with an amount.
+    Quota(Quota),
+    /// Remembers when a packet came by.
+    Last(Last),
     /// Compares with a rate.
     Limit(Limit),
     /// Compares the number of connections.
@@ -209,6 +137,24 @@ pub enum Expr {
     Redirect(Redirect),
     /// Refuses with an answer.
     Reject(Reject),
+    /// Logs.
+    Log(Log),
+    /// Hands to a program.
+    Queue(Queue),
+    /// Hands to a socket.
+    Tproxy(Tproxy),
+    /// Sends a copy.
+    Dup(Dup),
+    /// Sends out by another device.
+    Fwd(Fwd),
+    /// Takes the short way from now on.
+    FlowOffload(FlowOffload),
+    /// Answers in the place of the server.
+    Synproxy(Synproxy),
+    /// A condition of `xtables`.
+    XtMatch(XtMatch),
+    /// A target of `xtables`.
+    XtTarget(XtTarget),
     /// Leaves the packet without a connection.
     Notrack,
     /// An expression that is not known here, kept as it was listed.
@@ -265,9 +211,50 @@ macro_rules! dispatch {
 }
 
 dispatch!(
-    Payload, PayloadSet, Meta, MetaSet, Ct, CtSet, Fib, Numgen, Hash, Cmp, Range, Bitwise,
-    Byteorder, Immediate, Lookup, Dynset, Objref, Counter, Limit, Connlimit, Nat, Masquerade,
-    Redirect, Reject
+    Payload,
+    PayloadSet,
+    Meta,
+    MetaSet,
+    Ct,
+    CtSet,
+    Fib,
+    Numgen,
+    Hash,
+    Exthdr,
+    ExthdrSet,
+    ExthdrReset,
+    Rt,
+    Socket,
+    Osf,
+    Xfrm,
+    Tunnel,
+    Inner,
+    Cmp,
+    Range,
+    Bitwise,
+    Byteorder,
+    Immediate,
+    Lookup,
+    Dynset,
+    Objref,
+    Counter,
+    Quota,
+    Last,
+    Limit,
+    Connlimit,
+    Nat,
+    Masquerade,
+    Redirect,
+    Reject,
+    Log,
+    Queue,
+    Tproxy,
+    Dup,
+    Fwd,
+    FlowOffload,
+    Synproxy,
+    XtMatch,
+    XtTarget
 );
 
 impl Expr {
@@ -285,7 +272,7 @@ impl Expr {
     /// bytes nest without end.
     fn decode_inner(attrs: Attrs<'_>) -> Result<Self, DecodeError> {
         Self::read(attrs, |name, data| match name {
-            Dynset::NAME => Ok(None),
+            Dynset::NAME | Inner::NAME => Ok(None),
             _ => Self::known(name, data),
         })
     }
@@ -337,21 +324,41 @@ impl Expr {
             Fib::NAME => Fib::decode(data)?.into(),
             Numgen::NAME => Numgen::decode(data)?.into(),
             Hash::NAME => Hash::decode(data)?.into(),
+            Exthdr::NAME if stores(NFTA_EXTHDR_SREG.kind()) => ExthdrSet::decode(data)?.into(),
+            Exthdr::NAME if stores(NFTA_EXTHDR_DREG.kind()) => Exthdr::decode(data)?.into(),
+            Exthdr::NAME => ExthdrReset::decode(data)?.into(),
+            Rt::NAME => Rt::decode(data)?.into(),
+            Socket::NAME => Socket::decode(data)?.into(),
+            Osf::NAME => Osf::decode(data)?.into(),
+            Xfrm::NAME => Xfrm::decode(data)?.into(),
+            Tunnel::NAME => Tunnel::decode(data)?.into(),
+            Inner::NAME => Inner::decode(data)?.into(),
             Cmp::NAME => Cmp::decode(data)?.into(),
             Range::NAME => Range::decode(data)?.into(),
             Bitwise::NAME => Bitwise::decode(data)?.into(),
             Byteorder::NAME => Byteorder::decode(data)?.into(),
             Immediate::NAME => Immediate::decode(data)?.into(),
             Lookup::NAME => Lookup::decode(data)?.into(),
-            Dynset::NAME => Dynset::decode(data)?.into(),
+            Dynset::NAME => Dynset::decode(data)?.canonical().into(),
             Objref::NAME => Objref::decode(data)?.into(),
             Counter::NAME => Counter::decode(data)?.into(),
+            Quota::NAME => Quota::decode(data)?.canonical().into(),
+            Last::NAME => Last::decode(data)?.into(),
             Limit::NAME => Limit::decode(data)?.into(),
             Connlimit::NAME => Connlimit::decode(data)?.into(),
             Nat::NAME => Nat::decode(data)?.canonical().into(),
             Masquerade::NAME => Masquerade::decode(data)?.into(),
             Redirect::NAME => Redirect::decode(data)?.canonical().into(),
             Reject::NAME => Reject::decode(data)?.into(),
+            Log::NAME => Log::decode(data)?.into(),
+            Queue::NAME => Queue::decode(data)?.into(),
+            Tproxy::NAME => Tproxy::decode(data)?.into(),
+            Dup::NAME => Dup::decode(data)?.into(),
+            Fwd::NAME => Fwd::decode(data)?.into(),
+            FlowOffload::NAME => FlowOffload::decode(data)?.into(),
+            Synproxy::NAME => Synproxy::decode(data)?.into(),
+            XtMatch::NAME => XtMatch::decode(data)?.into(),
+            XtTarget::NAME => XtTarget::decode(data)?.into(),
             NOTRACK => Self::Notrack,
             _ => return Ok(None),
         };
@@ -374,8 +381,8 @@ impl Carried<Nest> for Box<Expr> {
         self.as_ref().put(attr, out);
     }
 
-    fn get(attr: Attr<Nest>, from: &Attribute<'_>) -> Result<Self, DecodeError> {
-        Expr::get(attr, from).map(Self::new)
+    fn get(_: Attr<Nest>, from: &Attribute<'_>) -> Result<Self, DecodeError> {
+        Expr::decode_inner(from.nested()).map(Self::new)
     }
 }
 
@@ -392,7 +399,7 @@ impl Carried<Nest> for Vec<Expr> {
 }
 
 /// The bytes of `attrs` as they are written, all of them padded.
-fn rewritten(attrs: Attrs<'_>) -> Result<Box<[u8]>, DecodeError> {
+pub(crate) fn rewritten(attrs: Attrs<'_>) -> Result<Box<[u8]>, DecodeError> {
     let mut bytes = Vec::with_capacity(attrs.as_bytes().len());
     let mut out = Writer::new(&mut bytes);
     for attribute in attrs {
@@ -405,48 +412,4 @@ fn rewritten(attrs: Attrs<'_>) -> Result<Box<[u8]>, DecodeError> {
 const NOTRACK: &str = "notrack";
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::wire::Bytes;
-    use crate::wire::uapi::nf_tables_expr::NFTA_DYNSET_EXPR;
-
-    fn rewritten(expression: &Expr) -> Expr {
-        let mut bytes = Vec::new();
-        let mut out = Writer::new(&mut bytes);
-        expression.encode(&mut out);
-        out.finish().unwrap();
-        Expr::decode(Attrs::new(&bytes)).unwrap()
-    }
-
-    #[test]
-    fn expressions_nested_as_deep_as_bytes_go_do_not_exhaust_the_stack() {
-        let mut bytes = Vec::new();
-        loop {
-            let mut next = Vec::new();
-            let mut out = Writer::new(&mut next);
-            out.put(NFTA_EXPR_NAME, "dynset");
-            out.nest(NFTA_EXPR_DATA, |out| {
-                out.nest(NFTA_DYNSET_EXPR, |out| out.fixed(&bytes));
-            });
-            if out.finish().is_err() {
-                break;
-            }
-            bytes = next;
-        }
-        assert!(bytes.len() > 60_000);
-        assert!(Expr::decode(Attrs::new(&bytes)).is_ok());
-    }
-
-    #[test]
-    fn unknown_expression_without_its_last_padding_reads_equal_when_written() {
-        let mut bytes = Vec::new();
-        let mut out = Writer::new(&mut bytes);
-        out.put(NFTA_EXPR_NAME, "exthdr");
-        let data = Attr::<Bytes>::new(NFTA_EXPR_DATA.kind());
-        out.put(data, &[8, 0, 1, 0, 0, 0, 0, 1, 6, 0, 2, 0, 7, 7]);
-        out.finish().unwrap();
-        let read = Expr::decode(Attrs::new(&bytes)).unwrap();
-        assert!(matches!(read, Expr::Unknown(_)));
-        assert_eq!(rewritten(&read), read);
-    }
-}
+mod tests;

@@ -14,6 +14,10 @@ use crate::wire::uapi::nf_tables_expr::{
     NFTA_REDIR_FLAGS, NFTA_REDIR_REG_PROTO_MAX, NFTA_REDIR_REG_PROTO_MIN, NFTA_REJECT_ICMP_CODE,
     NFTA_REJECT_TYPE,
 };
+use crate::wire::uapi::nf_tables_stmt::{
+    NFT_QUOTA_F_DEPLETED, NFTA_LAST_MSECS, NFTA_LAST_SET, NFTA_QUOTA_BYTES, NFTA_QUOTA_CONSUMED,
+    NFTA_QUOTA_FLAGS,
+};
 
 expression! {
     /// Counts packets and bytes.
@@ -25,6 +29,44 @@ expression! {
         bytes / with_bytes: u64 = NFTA_COUNTER_BYTES;
         /// Packets so far.
         packets / with_packets: u64 = NFTA_COUNTER_PACKETS;
+    }
+}
+
+expression! {
+    /// Lets bytes pass up to an amount; the rule ends above it.
+    Quota = "quota";
+    need {
+        /// The amount in bytes.
+        bytes: u64 = NFTA_QUOTA_BYTES;
+    }
+    maybe {}
+    zero {
+        /// `NFT_QUOTA_F_INV`: the rule ends up to the amount.
+        flags / with_flags: u32 = NFTA_QUOTA_FLAGS;
+        /// Bytes so far.
+        consumed / with_consumed: u64 = NFTA_QUOTA_CONSUMED;
+    }
+}
+
+impl Quota {
+    /// Without what the kernel adds when it lists: that the amount is used
+    /// up, which it does not take back.
+    pub(crate) fn canonical(mut self) -> Self {
+        self.flags &= !NFT_QUOTA_F_DEPLETED;
+        self
+    }
+}
+
+expression! {
+    /// Remembers when a packet came by last.
+    Last = "last";
+    need {}
+    maybe {}
+    zero {
+        /// 1 if there was any.
+        seen / with_seen: u32 = NFTA_LAST_SET;
+        /// How long ago, in milliseconds.
+        ago / with_ago: u64 = NFTA_LAST_MSECS;
     }
 }
 

@@ -7,9 +7,13 @@ pub mod ip;
 pub mod neighbour;
 pub mod netfilter;
 pub mod netlink;
+pub mod nf_log;
 pub mod nf_nat;
 pub mod nf_tables;
+pub mod nf_tables_compat;
 pub mod nf_tables_expr;
+pub mod nf_tables_obj;
+pub mod nf_tables_stmt;
 pub mod nfnetlink;
 pub mod rtnetlink;
 
@@ -44,9 +48,13 @@ pub const ALL: &[&[Number]] = &[
     neighbour::NUMBERS,
     netfilter::NUMBERS,
     netlink::NUMBERS,
+    nf_log::NUMBERS,
     nf_nat::NUMBERS,
     nf_tables::NUMBERS,
+    nf_tables_compat::NUMBERS,
     nf_tables_expr::NUMBERS,
+    nf_tables_obj::NUMBERS,
+    nf_tables_stmt::NUMBERS,
     nfnetlink::NUMBERS,
     rtnetlink::NUMBERS,
 ];

@@ -115,6 +115,8 @@ uapi! {
     const NFT_META_TIME_HOUR: u32 = 32;
     const NFT_META_SDIF: u32 = 33;
     const NFT_META_SDIFNAME: u32 = 34;
+    const NFT_META_BRI_BROUTE: u32 = 35;
+    const NFT_META_BRI_IIFHWADDR: u32 = 37;
     NFTA_META_DREG: Be32 = 1;
     NFTA_META_KEY: Be32 = 2;
     NFTA_META_SREG: Be32 = 3;

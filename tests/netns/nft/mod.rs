@@ -1,6 +1,8 @@
 //! Batches against the kernel, with `nft` as the judge.
 
+mod corpus;
 mod ruleset;
+mod verbs;
 
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
@@ -32,6 +34,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         handed_over_messages_commit_as_well,
         foreign_names_are_listed,
     ];
+    let corpus = trials![needs ["nft", "ip"]: corpus_tables_are_copied];
     let alone = trials![
         bad_operation_is_named_and_nothing_is_changed,
         bad_element_is_named,
@@ -43,7 +46,14 @@ pub(crate) fn trials() -> Vec<Trial> {
         latched_fault_is_reported_and_nothing_is_sent,
         failed_batch_can_be_committed_again,
     ];
-    judged.into_iter().chain(alone).collect()
+    [judged, corpus, alone, verbs::trials()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn corpus_tables_are_copied() {
+    corpus::copied_tables_are_listed_as_the_same();
 }
 
 const TEXT: &str = include_str!("../../testdata/ruleset.nft");
