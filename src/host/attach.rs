@@ -257,17 +257,20 @@ impl Host {
 
     /// Has IPv6 work on the TAP, also where the administrator has it off for
     /// new interfaces. `false` if the kernel has no IPv6 at all.
-    fn prepare_ipv6(&self, tap: IfName) -> Result<bool, Error> {
-        self.inside(|| {
+    fn prepare_ipv6(&mut self, tap: IfName) -> Result<bool, Error> {
+        let has_ipv6 = self.inside(|| {
             match ipv6_setting(tap, Ipv6Setting::DisableIpv6) {
                 Err(Error::Unsupported { .. }) => return Ok(false),
                 Ok(0) => {}
                 Ok(_) => set_ipv6_setting(tap, Ipv6Setting::DisableIpv6, 0)?,
                 Err(error) => return Err(error),
             }
-            super::forwarding::forward_ipv6_from(tap)?;
             Ok(true)
-        })
+        })?;
+        if has_ipv6 {
+            self.forward_ipv6_from(tap)?;
+        }
+        Ok(has_ipv6)
     }
 
     /// Withdraws all exposures of a guest.

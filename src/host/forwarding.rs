@@ -27,14 +27,19 @@ impl Host {
             })
             .map(|(name, link)| (name, link.index()))
             .collect();
+        // Before Linux 6.17 there is one switch for all interfaces.
+        let has_switches = self.inside(|| Ok(has_switches()))?;
         let ipv6 = uplinks()
-            .filter(|(_, link)| reach6.contains(&link.index()))
+            .filter(|(_, link)| has_switches && reach6.contains(&link.index()))
             .map(|(name, _)| name);
         let ipv6: Vec<IfName> = ipv6.collect();
         let ipv6 = self.inside(|| {
             let wanted = |name: &IfName| is_off_ipv6(*name) || others6.contains(name);
             Ok(ipv6.into_iter().filter(wanted).collect::<Vec<_>>())
         })?;
+        if !has_switches {
+            self.forward_ipv6_everywhere()?;
+        }
         if ipv4.is_empty() && ipv6.is_empty() {
             return Ok(());
         }
@@ -47,7 +52,18 @@ impl Host {
         );
         self.nft.commit(&mut self.batch)?;
         self.set_ipv4_forwarding(ipv4.iter().map(|&(_, index)| index), 1)?;
-        self.inside(|| ipv6.into_iter().try_for_each(forward_ipv6_from))
+        self.inside(|| {
+            let on = |name| set_ipv6_setting(name, Ipv6Setting::ForceForwarding, 1);
+            ipv6.into_iter().try_for_each(on)
+        })
+    }
+
+    /// Has IPv6 packets forwarded that come in by this TAP.
+    pub(super) fn forward_ipv6_from(&mut self, tap: IfName) -> Result<(), Error> {
+        match self.inside(|| set_ipv6_setting(tap, Ipv6Setting::ForceForwarding, 1)) {
+            Err(Error::Unsupported { .. }) => self.forward_ipv6_everywhere(),
+            result => result,
+        }
     }
 
     /// Switches forwarding off where it was switched on for this owner, but
@@ -63,6 +79,7 @@ impl Host {
             indexes.extend(self.rtnl.link(name)?.map(|link| link.index()));
         }
         self.set_ipv4_forwarding(indexes.into_iter(), 0)?;
+        self.stop_forwarding_ipv6_everywhere()?;
         self.inside(|| ipv6.into_iter().try_for_each(stop_forwarding_ipv6_from))
     }
 
@@ -124,41 +141,28 @@ fn uplink_names(elements: &[Element]) -> BTreeSet<IfName> {
     elements.iter().filter_map(read_uplink).collect()
 }
 
-/// Has IPv6 packets forwarded that come in by this interface; in the calling
+/// Whether each interface has a switch of its own for IPv6; in the calling
 /// thread's namespace.
-pub(super) fn forward_ipv6_from(name: IfName) -> Result<(), Error> {
-    match set_ipv6_setting(name, Ipv6Setting::ForceForwarding, 1) {
-        Err(Error::Unsupported { .. }) => {}
-        result => return result,
-    }
-    // Before Linux 6.17 it is one switch for all interfaces, and one that
-    // makes those with `accept_ra` 1 forget their advertised routes.
-    if ipv6_setting(ALL, Ipv6Setting::Forwarding)? == 0 {
-        if ipv6_setting(name, Ipv6Setting::AcceptRa)? == 1 {
-            set_ipv6_setting(name, Ipv6Setting::AcceptRa, 2)?;
-        }
-        set_ipv6_setting(ALL, Ipv6Setting::Forwarding, 1)?;
-    }
-    Ok(())
+fn has_switches() -> bool {
+    ipv6_setting(LOOPBACK, Ipv6Setting::ForceForwarding).is_ok()
 }
 
 /// Whether IPv6 packets that come in by this interface are not forwarded;
 /// in the calling thread's namespace.
 fn is_off_ipv6(name: IfName) -> bool {
     let is = |setting, of| ipv6_setting(of, setting).ok();
-    is(Ipv6Setting::Forwarding, ALL) == Some(0)
-        && is(Ipv6Setting::ForceForwarding, name).is_none_or(|value| value == 0)
+    is(Ipv6Setting::Forwarding, ALL) == Some(0) && is(Ipv6Setting::ForceForwarding, name) == Some(0)
 }
 
 fn stop_forwarding_ipv6_from(name: IfName) -> Result<(), Error> {
     match set_ipv6_setting(name, Ipv6Setting::ForceForwarding, 0) {
-        Err(Error::Unsupported { .. }) => set_ipv6_setting(ALL, Ipv6Setting::Forwarding, 0),
+        Err(Error::Unsupported { .. }) => Ok(()),
         Err(error) if error.is_not_found() => Ok(()),
         result => result,
     }
 }
 
-const LOOPBACK: IfName = IfName::constant("lo");
+pub(super) const LOOPBACK: IfName = IfName::constant("lo");
 
 /// What stands for all interfaces under `/proc/sys/net/ipv6/conf`.
 const ALL: IfName = IfName::constant("all");

@@ -2,6 +2,7 @@
 
 mod attach;
 mod expose;
+mod forward_all;
 mod forwarding;
 mod known;
 

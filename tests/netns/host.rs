@@ -4,12 +4,15 @@ use libtest_mimic::Trial;
 use tapwire::sys::NetNs;
 use tapwire::{Attachment, Exposure, Flows, Guest, Host, Networks, Owner, Settings};
 
+use crate::snapshot::Snapshot;
 use crate::support::{feed, run, trials};
 
 pub(crate) fn trials() -> Vec<Trial> {
     trials![needs ["nft", "ip"]:
         ruleset_is_readable_and_loads_again_unchanged,
         forwarding_stays_on_until_the_last_owner_goes,
+        forwarding_without_an_uplink_is_off_again_in_the_end,
+        interfaces_go_on_taking_advertised_routes,
         guest_whose_table_was_flushed_keeps_tap_addresses_and_mac,
         guests_of_overlapping_networks_never_share_addresses,
         nothing_is_made_where_nothing_is_found,
@@ -40,30 +43,80 @@ fn ruleset_is_readable_and_loads_again_unchanged() {
 }
 
 fn forwarding_stays_on_until_the_last_owner_goes() {
-    run(
-        "ip",
-        &[
-            "link", "add", "eth0", "type", "veth", "peer", "name", "eth1",
-        ],
-    );
-    run("ip", &["address", "add", "203.0.113.1/24", "dev", "eth0"]);
-    run(
-        "ip",
-        &["address", "add", "2001:db8::1/64", "dev", "eth0", "nodad"],
-    );
-    let read = |path: &str| std::fs::read_to_string(path).unwrap().trim().to_owned();
+    add_uplinks();
     let forwarding = || {
-        let ipv4 = read("/proc/sys/net/ipv4/conf/eth0/forwarding");
-        (ipv4, read("/proc/sys/net/ipv6/conf/eth0/force_forwarding"))
+        let ipv4 = setting("ipv4", "eth0", "forwarding").unwrap();
+        // Before Linux 6.17 there is one switch for all interfaces.
+        let ipv6 = setting("ipv6", "eth0", "force_forwarding");
+        (
+            ipv4,
+            ipv6.or_else(|| setting("ipv6", "all", "forwarding"))
+                .unwrap(),
+        )
     };
-    let is = |value: &str| (value.to_owned(), value.to_owned());
-    assert_eq!(forwarding(), is("0"));
+    let before = Snapshot::take();
+    assert_eq!(forwarding(), (0, 0));
     let first = Host::open(owner()).unwrap();
     let second = Host::open(Owner::new("rik").unwrap()).unwrap();
     first.remove().unwrap();
-    assert_eq!(forwarding(), is("1"));
+    assert_eq!(forwarding(), (1, 1));
     second.remove().unwrap();
-    assert_eq!(forwarding(), is("0"));
+    assert_eq!(forwarding(), (0, 0));
+    before.assert_same(&Snapshot::take(), "both owners have gone");
+}
+
+fn forwarding_without_an_uplink_is_off_again_in_the_end() {
+    let before = Snapshot::take();
+    let mut host = Host::open(owner()).unwrap();
+    host.attach(&Guest::new("hello-world").unwrap()).unwrap();
+    host.remove().unwrap();
+    before.assert_same(&Snapshot::take(), "removed");
+}
+
+/// An interface with `accept_ra` 1 takes none while it forwards.
+fn interfaces_go_on_taking_advertised_routes() {
+    add_uplinks();
+    std::fs::write("/proc/sys/net/ipv6/conf/eth1/accept_ra", "0").unwrap();
+    let before = Snapshot::take();
+    let takes = |name: &str| {
+        let accept_ra = setting("ipv6", name, "accept_ra").unwrap();
+        let forwarding = setting("ipv6", name, "forwarding").unwrap();
+        accept_ra == 2 || (accept_ra == 1 && forwarding == 0)
+    };
+    let check = || {
+        assert!(takes("eth0") && takes("eth2") && takes("eth3"));
+        assert!(!takes("eth1"), "it did not before");
+    };
+    check();
+    let mut host = Host::open(owner()).unwrap();
+    check();
+    host.attach(&Guest::new("hello-world").unwrap()).unwrap();
+    let again = Host::open(Owner::new("rik").unwrap()).unwrap();
+    check();
+    host.remove().unwrap();
+    check();
+    again.remove().unwrap();
+    before.assert_same(&Snapshot::take(), "removed");
+}
+
+/// Two pairs of interfaces, one of which, `eth0`, has addresses that the
+/// outside can reach.
+fn add_uplinks() {
+    for pair in [["eth0", "eth1"], ["eth2", "eth3"]] {
+        let [one, other] = pair;
+        let add = ["link", "add", one, "type", "veth", "peer", "name", other];
+        run("ip", &add);
+    }
+    run("ip", &["address", "add", "203.0.113.1/24", "dev", "eth0"]);
+    let ipv6 = ["address", "add", "2001:db8::1/64", "dev", "eth0", "nodad"];
+    run("ip", &ipv6);
+}
+
+/// An IP setting of an interface, if the kernel knows it.
+fn setting(family: &str, interface: &str, name: &str) -> Option<i32> {
+    let path = format!("/proc/sys/net/{family}/conf/{interface}/{name}");
+    let text = std::fs::read_to_string(path).ok()?;
+    Some(text.trim().parse().unwrap())
 }
 
 /// Eight handles, each on a thread, attach the same guests in other orders.

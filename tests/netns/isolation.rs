@@ -12,17 +12,17 @@ use tapwire::route::{
     Address, Ipv4Setting, Ipv6Setting, LinkChange, NewLink, Route, Rtnl, ipv6_setting,
 };
 use tapwire::sys::NetNs;
-use tapwire::{Error, IfIndex, IfName, Protocol};
+use tapwire::{Error, Guest, IfIndex, IfName, Protocol};
 
 use crate::stand_ins::frame;
-use crate::support::trials;
+use crate::support::{run, trials};
 use crate::world::{
     FAMILIES, GUEST_PORT, NEVER, NODE, OUTSIDE, PROTOCOLS, SOON, World, address_of, ask, ask_from,
     at, each_kind, exposure, gateway_of, ip, within,
 };
 
 pub(crate) fn trials() -> Vec<Trial> {
-    trials![
+    let mut trials = trials![
         guest_address_is_closed_to_the_outside,
         guest_reaches_no_port_of_the_host,
         guest_with_a_foreign_address_is_dropped_and_counted,
@@ -30,7 +30,11 @@ pub(crate) fn trials() -> Vec<Trial> {
         loopback_of_the_node_is_closed_to_guests_despite_route_localnet,
         node_forwards_for_its_guests_only,
         traffic_that_others_translate_is_none_of_ours,
-    ]
+    ];
+    trials.extend(trials![needs ["ip"]:
+        link_without_an_address_forwards_for_guests_only,
+    ]);
+    trials
 }
 
 const PORT: u16 = 8080;
@@ -378,6 +382,40 @@ fn node_forwards_for_its_guests_only() {
         assert_eq!(switch.unwrap(), 0, "switched off again");
     };
     world.node.run(off).unwrap();
+}
+
+/// Where IPv6 forwarding is one switch, it opens this link too.
+fn link_without_an_address_forwards_for_guests_only() {
+    let world = World::new();
+    let third = third_network(&world);
+    let shell = |netns: &NetNs, command: &str| {
+        let words: Vec<&str> = command.split(' ').collect();
+        netns.run(|| run("ip", &words)).unwrap()
+    };
+    for command in [
+        "-6 address del 2001:db8:2::1/64 dev eth1",
+        "-6 address add fe80::99/64 dev eth1 nodad",
+        "-6 route replace 2001:db8:2::/64 dev eth1",
+    ] {
+        shell(&world.node, command);
+    }
+    shell(
+        &third,
+        "-6 route replace 2001:db8::/64 via fe80::99 dev eth1",
+    );
+    let _server = World::server(&world.outside, 1, PORT);
+    let asks = |patience| ask(&third, Protocol::Tcp, at(OUTSIDE[1], PORT), patience);
+    let switch = |value: &str| {
+        let write = || std::fs::write("/proc/sys/net/ipv6/conf/all/forwarding", value).unwrap();
+        world.node.run(write).unwrap();
+    };
+    switch("1");
+    assert!(asks(SOON).is_some(), "there is a way");
+    switch("0");
+    assert_eq!(asks(NEVER), None);
+    let mut host = world.host();
+    host.attach(&Guest::new("hello-world").unwrap()).unwrap();
+    assert_eq!(asks(NEVER), None);
 }
 
 /// Another translates a port of the node to the third network, and switches

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::thread;
+use std::time::Duration;
 
 use crate::support::run;
 
@@ -13,7 +15,22 @@ use crate::support::run;
 pub(crate) struct Snapshot(Vec<String>);
 
 impl Snapshot {
+    /// Takes it when it has settled: the kernel makes the route of a new IPv6
+    /// address a moment later, from a work queue.
     pub(crate) fn take() -> Self {
+        let mut before = Self::take_now();
+        for _ in 0..100 {
+            thread::sleep(Duration::from_millis(30));
+            let now = Self::take_now();
+            if now == before {
+                return now;
+            }
+            before = now;
+        }
+        before
+    }
+
+    fn take_now() -> Self {
         let mut lines = Vec::new();
         lines.extend(run("nft", &["list", "ruleset"]).lines().map(uncounted));
         for listing in [

@@ -8,22 +8,27 @@ use libtest_mimic::Trial;
 use tapwire::sys::{NetNs, enter_user_namespace, has_net_admin};
 
 /// Lists test functions: `trials![a_fact, another]`, or
-/// `trials![needs ["nft"]: a_fact]` for those that want a program.
+/// `trials![needs ["nft", "Linux 6.5"]: a_fact]` for those that want a program
+/// or a kernel that is new enough.
 macro_rules! trials {
     ($($test:ident),* $(,)?) => {
         vec![$($crate::support::trial(concat!(module_path!(), "::", stringify!($test)), &[], $test)),*]
     };
-    (needs $programs:tt: $($test:ident),* $(,)?) => {
-        vec![$($crate::support::trial(concat!(module_path!(), "::", stringify!($test)), &$programs, $test)),*]
+    (needs $needs:tt: $($test:ident),* $(,)?) => {
+        vec![$($crate::support::trial(concat!(module_path!(), "::", stringify!($test)), &$needs, $test)),*]
     };
 }
 
 pub(crate) use trials;
 
-/// A test that runs in a new network namespace, with `programs` at hand.
-pub(crate) fn trial(name: &str, programs: &[&str], test: fn()) -> Trial {
+/// A test that runs in a new network namespace, with what it `needs` at hand.
+pub(crate) fn trial(name: &str, needs: &[&str], test: fn()) -> Trial {
     let name = name.strip_prefix("netns::").unwrap_or(name);
-    let missing = programs.iter().any(|program| find(program).is_none());
+    let is_missing = |need: &&str| match need.strip_prefix("Linux ") {
+        Some(release) => version(&kernel_release()) < version(release),
+        None => find(need).is_none(),
+    };
+    let missing = needs.iter().any(is_missing);
     let trial = Trial::test(name, move || {
         // Should `run` itself be broken, nothing may happen to the machine.
         let guarded = || {
@@ -36,10 +41,10 @@ pub(crate) fn trial(name: &str, programs: &[&str], test: fn()) -> Trial {
             .expect("a new network namespace");
         Ok(())
     });
-    match programs {
+    match needs {
         [] => trial,
         _ => trial
-            .with_kind(format!("needs {}", programs.join(", ")))
+            .with_kind(format!("needs {}", needs.join(", ")))
             .with_ignored_flag(missing),
     }
 }
@@ -87,6 +92,19 @@ pub(crate) fn feed(program: &str, arguments: &[&str], input: &str) -> String {
     let words = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program} {arguments:?}: {words}");
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// The release of the running kernel: `6.1.0-56-amd64`.
+fn kernel_release() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap()
+}
+
+/// The first two numbers of a kernel's release.
+fn version(release: &str) -> [u32; 2] {
+    let mut numbers = release
+        .split(|character: char| !character.is_ascii_digit())
+        .map(|digits| digits.parse().expect("a release begins with numbers"));
+    [(); 2].map(|()| numbers.next().expect("a release has two numbers"))
 }
 
 /// Finds a program; `/usr/sbin` counts, which a user's PATH may lack.

@@ -127,6 +127,8 @@ fn every_setter_of_a_change_reaches_the_kernel() {
     let bridge = index(20);
     rtnl.apply(|changes| {
         changes.add_link(&NewLink::bridge(name("br0")).index(bridge).up());
+        // A link that is up can be renamed since Linux 6.2.
+        changes.set_link(&LinkChange::new(left).down());
         changes.set_link(
             &LinkChange::new(left)
                 .rename(name("port"))
@@ -134,8 +136,7 @@ fn every_setter_of_a_change_reaches_the_kernel() {
                 .mtu(1300)
                 .group(9)
                 .alias("a text")
-                .master(bridge)
-                .down(),
+                .master(bridge),
         );
     })
     .unwrap();
