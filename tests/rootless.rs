@@ -13,6 +13,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{self, Command};
 use std::sync::Arc;
+use std::thread;
 
 use libtest_mimic::{Arguments, Trial};
 use tapwire::sys::{NetNs, TapOptions, enter_user_namespace, has_net_admin};
@@ -114,6 +115,11 @@ fn tap_device_is_made_or_the_error_tells_what_helps() {
 }
 
 fn enter() {
+    // The thread that tried to make a namespace was joined, but the kernel
+    // may still be busy ending it.
+    while fs::read_dir("/proc/self/task").unwrap().count() > 1 {
+        thread::yield_now();
+    }
     enter_user_namespace().unwrap();
     assert!(has_net_admin().unwrap());
     assert_eq!(fs::read_dir("/run").unwrap().count(), 0);

@@ -20,8 +20,8 @@ use crate::error::Error;
 /// process may be half way in; end it then.
 ///
 /// # Errors
-/// [`Error::System`]: `EINVAL` from `unshare` if there is a second thread,
-/// `EPERM` or `ENOSPC` where the administrator does not permit user
+/// [`Error::System`]: `EINVAL` from `unshare` if there is a second thread
+/// (one that was joined a moment ago may still be ending), `EPERM` or `ENOSPC` where the administrator does not permit user
 /// namespaces.
 pub fn enter_user_namespace() -> Result<(), Error> {
     let user = own_number("Uid:")?;
