@@ -145,7 +145,8 @@ fn element(parts: Parts<'_>) -> Option<Element> {
     if let Some((packets, bytes)) = parts.counts {
         element = element.counter(Counts::new(packets, bytes));
     }
-    if let Some(timeout) = parts.timeout {
+    // The end of a range has no end of its own in time.
+    if let Some(timeout) = parts.timeout.filter(|_| !parts.end) {
         element = element.timeout(timeout);
     }
     if parts.end {
