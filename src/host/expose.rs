@@ -7,7 +7,7 @@ use super::known::Known;
 use super::{Flows, Host};
 use crate::conntrack::{self, Flow, FlowFilter, TupleFilter};
 use crate::error::{Conflict, Error};
-use crate::exposure::{Exposure, Protocol, exposure_element, exposure_key, read_exposure};
+use crate::exposure::{Exposure, Key, Protocol, exposure_element, exposure_key, read_exposure};
 use crate::nft::{Comment, Element};
 use crate::route::Ipv4Setting;
 
@@ -36,10 +36,28 @@ impl Host {
     /// different targets.
     pub fn expose_all(&mut self, exposures: &[Exposure]) -> Result<(), Error> {
         self.check_guests(exposures)?;
-        self.check_ports(exposures)?;
-        self.open_loopback(exposures)?;
-        self.add_elements(exposures)?;
+        let put_in_force = self
+            .check_ports(exposures)
+            .and_then(|()| self.open_loopback(exposures))
+            .and_then(|()| self.add_elements(exposures));
+        if put_in_force.is_err() {
+            self.correct(exposures);
+        }
+        put_in_force?;
         self.end_older_flows(exposures)
+    }
+
+    /// Has what is remembered of these ports be what the kernel has, after
+    /// they were remembered in advance and did not come into force.
+    fn correct(&mut self, exposures: &[Exposure]) {
+        for exposure in exposures {
+            // Where the kernel cannot be asked either, the first error is the
+            // one to tell.
+            match self.holder_of(exposure) {
+                Ok(Some(holder)) => self.known.exposed(&holder),
+                Ok(None) | Err(_) => self.known.withdrawn(exposure),
+            }
+        }
     }
 
     /// Closes a port of the host.
@@ -92,8 +110,7 @@ impl Host {
 
     /// Makes sure that the ports are free, since a batch that the kernel
     /// refuses takes it 8–12 ms. The exposures are remembered at once, so
-    /// that those that clash with each other are found as well; should they
-    /// not come into force, that costs a question to the kernel later.
+    /// that those that clash with each other are found as well.
     fn check_ports(&mut self, exposures: &[Exposure]) -> Result<(), Error> {
         for (index, exposure) in exposures.iter().enumerate() {
             if self.known.claim(exposure) {
@@ -210,14 +227,14 @@ impl Host {
                     && FlowFilter::family_of(exposure.guest().ip()) == family
             };
             let mut original = TupleFilter::new().protocol(Protocol::Udp.number());
-            let mut exposures = exposures.iter().filter(of_family);
-            match (exposures.next(), exposures.next()) {
+            let mut made = exposures.iter().filter(of_family);
+            match (made.next(), made.next()) {
                 (None, _) => continue,
                 (Some(only), None) => original = original.destination_port(only.host_port()),
                 (Some(_), Some(_)) => {}
             }
             let flows = conntrack::flows(self.nft.connection_mut(), &family.original(original))?;
-            for flow in self.astray(flows)? {
+            for flow in self.astray(exposures, flows)? {
                 let this = family.original(TupleFilter::from(flow.original()));
                 conntrack::delete(self.nft.connection_mut(), &this)?;
             }
@@ -225,12 +242,18 @@ impl Host {
         Ok(())
     }
 
-    /// Of these flows, those to an exposed port of the host that reach
-    /// something else than its guest.
-    fn astray(&mut self, mut flows: Vec<Flow>) -> Result<Vec<Flow>, Error> {
+    /// Of these flows, those to a port of the host that was exposed now and
+    /// that reach something else than its guest. Other ports are not looked
+    /// at: what is remembered of them may be out of date.
+    fn astray(&mut self, made: &[Exposure], mut flows: Vec<Flow>) -> Result<Vec<Flow>, Error> {
+        let made: HashSet<Key> = made.iter().map(Exposure::key).collect();
         flows.retain(|flow| {
             let to = flow.original();
             let port = to.destination_port().unwrap_or_default();
+            let keys = Key::reached_at(Protocol::Udp, to.destination(), port);
+            if !keys.is_some_and(|keys| keys.iter().any(|key| made.contains(key))) {
+                return false;
+            }
             let target = self.known.target_at(Protocol::Udp, to.destination(), port);
             target.is_some_and(|target| target.ip() != flow.reply().source())
         });

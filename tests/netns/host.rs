@@ -1,6 +1,11 @@
 //! The verbs of a host: what they leave in the kernel.
 
+use std::net::UdpSocket;
+use std::time::Duration;
+
 use libtest_mimic::Trial;
+use tapwire::conn::Connection;
+use tapwire::conntrack::{FlowFilter, TupleFilter, flows};
 use tapwire::sys::NetNs;
 use tapwire::{Attachment, Exposure, Flows, Guest, Host, Networks, Owner, Settings};
 
@@ -18,6 +23,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         nothing_is_made_where_nothing_is_found,
         link_of_another_kind_under_our_name_stays_untouched,
         full_map_says_so_and_changes_nothing,
+        exposure_that_failed_ends_no_flows_later,
         handles_that_attach_the_same_guests_at_once_agree,
     ]
 }
@@ -220,5 +226,36 @@ fn full_map_says_so_and_changes_nothing() {
     assert_eq!(host.exposures().unwrap().len(), 2);
     host.withdraw(&exposure(1), Flows::Cut).unwrap();
     host.expose(&exposure(3)).unwrap();
+    host.remove().unwrap();
+}
+
+/// A service of the host keeps its flows when an exposure of its port was
+/// refused and others are made afterwards.
+fn exposure_that_failed_ends_no_flows_later() {
+    run("ip", &["link", "set", "lo", "up"]);
+    run("ip", &["address", "add", "203.0.113.1/32", "dev", "lo"]);
+    let mut host = Host::with(Settings::new(owner()).exposures(2)).unwrap();
+    let guest = host.attach(&Guest::new("hello-world").unwrap()).unwrap();
+    let exposure = |port: u16| {
+        format!("udp/{port}->{}:80", guest.ipv4())
+            .parse::<Exposure>()
+            .unwrap()
+    };
+    let too_many = [exposure(53), exposure(54), exposure(55)];
+    assert!(host.expose_all(&too_many).is_err());
+
+    let service = UdpSocket::bind("203.0.113.1:53").unwrap();
+    service
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
+    let asker = UdpSocket::bind("203.0.113.1:0").unwrap();
+    asker.send_to(b"x", service.local_addr().unwrap()).unwrap();
+    service.recv(&mut [0]).unwrap();
+    let mut connection = Connection::netfilter().unwrap();
+    let to_service =
+        FlowFilter::ipv4().original(TupleFilter::new().protocol(17).destination_port(53));
+    assert_eq!(flows(&mut connection, &to_service).unwrap().len(), 1);
+    host.expose_all(&[exposure(60), exposure(61)]).unwrap();
+    assert_eq!(flows(&mut connection, &to_service).unwrap().len(), 1);
     host.remove().unwrap();
 }
