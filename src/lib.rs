@@ -39,6 +39,7 @@ pub mod host;
 mod layout;
 pub mod nft;
 mod owner;
+pub mod plan;
 pub mod route;
 pub mod sys;
 mod types;
@@ -47,8 +48,9 @@ pub mod wire;
 pub use error::Error;
 pub use exposure::{Balance, Destination, Exposure, Label, Ports, Protocol, Target};
 pub use guest::{Attachment, Guest, GuestName, Networks};
-pub use host::{Exposed, Flows, Host, Settings};
+pub use host::{Exposed, Flows, Host, Ownership, Settings, Watch};
 pub use owner::Owner;
+pub use plan::{Change, Plan, Wanted};
 pub use types::{IF_NAME_MAX, IfIndex, IfName, Mac};
 
 /// The examples of `README.md` compile.

@@ -152,7 +152,7 @@ impl Host {
     /// Makes sure that nobody routes the guest's network elsewhere: ours
     /// would hide theirs. A default route covers everything and does not
     /// count, nor does the TAP's own.
-    fn check_unrouted(&mut self, guest: &Attachment) -> Result<(), Error> {
+    pub(super) fn check_unrouted(&mut self, guest: &Attachment) -> Result<(), Error> {
         for (address, prefix) in networks_of(guest) {
             let Some(route) = self.rtnl.route_to(address)? else {
                 continue;
@@ -179,7 +179,7 @@ impl Host {
     /// A new TAP becomes persistent last: until then it goes with this
     /// process, so a TAP that nobody holds is always complete and bears its
     /// guest's name.
-    fn wire(&mut self, guest: &Guest, attachment: &Attachment) -> Result<(), Error> {
+    pub(super) fn wire(&mut self, guest: &Guest, attachment: &Attachment) -> Result<(), Error> {
         let (index, created) = self.find_or_create_tap(guest, attachment)?;
         let has_ipv6 = self.prepare_ipv6(attachment.tap)?;
         let localnet = u32::from(self.known.serves_loopback(attachment));
@@ -290,7 +290,7 @@ impl Host {
     }
 
     /// Ends all flows from and to a guest.
-    fn cut_guest(&mut self, guest: &Attachment) -> Result<(), Error> {
+    pub(super) fn cut_guest(&mut self, guest: &Attachment) -> Result<(), Error> {
         for address in [IpAddr::from(guest.ipv4), IpAddr::from(guest.ipv6)] {
             let tuple = TupleFilter::new().source(address);
             let all = FlowFilter::family_of(address);
@@ -311,7 +311,7 @@ impl Host {
     }
 
     /// Deletes a link; one that is gone is no error.
-    fn delete_link(&mut self, index: IfIndex) -> Result<(), Error> {
+    pub(super) fn delete_link(&mut self, index: IfIndex) -> Result<(), Error> {
         match self.rtnl.apply(|changes| changes.delete_link(index)) {
             Err(error) if error.is_not_found() => Ok(()),
             result => result,
@@ -333,7 +333,7 @@ impl Host {
 }
 
 /// The gateway's addresses with their prefixes; each address of a guest.
-fn networks_of(guest: &Attachment) -> [(IpAddr, IpNet); 2] {
+pub(super) fn networks_of(guest: &Attachment) -> [(IpAddr, IpNet); 2] {
     let ipv4 = Ipv4Net::new_assert(guest.gateway_ipv4, guest.prefix_ipv4());
     let ipv6 = Ipv6Net::new_assert(guest.gateway_ipv6, guest.prefix_ipv6());
     [
@@ -342,7 +342,7 @@ fn networks_of(guest: &Attachment) -> [(IpAddr, IpNet); 2] {
     ]
 }
 
-fn check_mac(guest: &Guest, attached: &Attachment) -> Result<(), Error> {
+pub(super) fn check_mac(guest: &Guest, attached: &Attachment) -> Result<(), Error> {
     match guest.wanted_mac() {
         Some(wanted) if wanted != attached.mac => {
             let wanted = format!("guest {} with MAC {wanted}", guest.name());

@@ -181,7 +181,7 @@ impl Host {
     /// Has packets from loopback addresses go out by the TAPs of guests that
     /// serve them, and the answers come in. Neighbours and guests gain nothing
     /// by that: their packets to loopback addresses are dropped before.
-    fn open_loopback(&mut self, exposures: &[Mapping]) -> Result<(), Error> {
+    pub(super) fn open_loopback(&mut self, exposures: &[Mapping]) -> Result<(), Error> {
         for exposure in exposures
             .iter()
             .filter(|exposure| exposure.key().is_on_loopback())
@@ -269,7 +269,7 @@ impl Host {
     /// Ends UDP flows to these ports of the host that do not reach the guest
     /// that the port leads to now. Flows to other hosts' ports of that number
     /// pass through and are left alone.
-    fn end_older_flows(&mut self, exposures: &[Mapping]) -> Result<(), Error> {
+    pub(super) fn end_older_flows(&mut self, exposures: &[Mapping]) -> Result<(), Error> {
         for family in [FlowFilter::ipv4(), FlowFilter::ipv6()] {
             let of_family = |exposure: &&Mapping| {
                 exposure.protocol == Protocol::Udp

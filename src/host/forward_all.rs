@@ -74,7 +74,7 @@ impl Host {
     }
 
     fn own_notes(&mut self) -> Result<Notes, Error> {
-        Ok(notes(&self.elements(|layout| &layout.uplinks6)?))
+        Ok(notes(&self.nft.elements(&self.layout.uplinks6)?))
     }
 
     fn notes_of_others(&mut self) -> Result<Notes, Error> {

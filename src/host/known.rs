@@ -7,7 +7,7 @@ use super::Host;
 use crate::error::Error;
 use crate::exposure::{Destination, Key, Mapping, Protocol};
 use crate::guest::{Attachment, Guest, GuestName};
-use crate::layout::{read_exposure, read_guard};
+use crate::layout::{Listing, read_exposure, read_guard};
 use crate::route::{Link, Neighbour};
 
 /// Guests and exposures as they were last read or changed. The kernel
@@ -64,6 +64,12 @@ impl Known {
     /// The lowest of `slots` that no guest has and that is not in `occupied`.
     pub(super) fn free_slot(&self, slots: u32, occupied: &BTreeSet<u32>) -> Option<u32> {
         (0..slots).find(|slot| !self.guests.contains_key(slot) && !occupied.contains(slot))
+    }
+
+    /// Those of `slots` that no guest has, from the lowest on.
+    pub(super) fn free_slots(&self, slots: u32) -> impl Iterator<Item = u32> + use<> {
+        let taken: BTreeSet<u32> = self.guests.keys().copied().collect();
+        (0..slots).filter(move |slot| !taken.contains(slot))
     }
 
     /// Whether an exposure on a loopback address leads to the guest.
@@ -133,15 +139,48 @@ impl Host {
     /// it is remembered as well, so that attaching that guest again finds its
     /// TAP and addresses.
     pub(super) fn read(&mut self) -> Result<(), Error> {
-        if self.install()? {
+        if self.settle()? {
             self.forward_on_uplinks()?;
         }
+        let generation = self.nft.generation()?;
+        let listing = self.list()?;
+        let links = self.rtnl.links()?;
+        self.known = self.remember(generation, &listing, &links)?;
+        self.keep(&listing);
+        Ok(())
+    }
+
+    /// The elements of all of the owner's sets.
+    pub(super) fn list(&mut self) -> Result<Listing, Error> {
+        let mut listing = Listing::default();
+        for set in self.layout.sets() {
+            match self.nft.elements(set) {
+                // Someone took it away; the tables are going to be made anew.
+                Err(error) if error.is_not_found() => {}
+                elements => listing.take(set, elements?),
+            }
+        }
+        Ok(listing)
+    }
+
+    /// Keeps what was done to the host.
+    pub(super) fn keep(&mut self, listing: &Listing) {
+        self.kept = listing.only(&self.layout.kept_sets());
+    }
+
+    /// What `listing` and `links` tell, to be remembered.
+    pub(super) fn remember(
+        &mut self,
+        generation: u32,
+        listing: &Listing,
+        links: &[Link],
+    ) -> Result<Known, Error> {
         let mut known = Known {
-            generation: self.nft.generation()?,
+            generation,
             ..Known::default()
         };
-        let addresses6: HashMap<_, _> = self
-            .elements(|layout| &layout.guard6)?
+        let addresses6: HashMap<_, _> = listing
+            .of(&self.layout.guard6)
             .iter()
             .filter_map(read_guard)
             .filter_map(|(tap, _, address, _)| match address {
@@ -149,8 +188,8 @@ impl Host {
                 IpAddr::V4(_) => None,
             })
             .collect();
-        for element in self.elements(|layout| &layout.guard4)? {
-            let Some((tap, mac, IpAddr::V4(ipv4), name)) = read_guard(&element) else {
+        for element in listing.of(&self.layout.guard4) {
+            let Some((tap, mac, IpAddr::V4(ipv4), name)) = read_guard(element) else {
                 continue;
             };
             if let (Some(slot), Some(&ipv6)) = (self.owner.slot(&tap), addresses6.get(&tap)) {
@@ -167,23 +206,22 @@ impl Host {
                 });
             }
         }
-        for link in self.rtnl.links()? {
+        for link in links {
             let name = link.alias().and_then(|alias| GuestName::new(alias).ok());
-            if let (Some(slot), Some(name)) = (self.slot_of(&link), name)
+            if let (Some(slot), Some(name)) = (self.slot_of(link), name)
                 && !known.guests.contains_key(&slot)
                 && known.guest_of_name(name.as_str()).is_none()
-                && let Ok(guest) = self.unguarded(&link, slot, &name)
+                && let Ok(guest) = self.unguarded(link, slot, &name)
             {
                 known.attached(guest);
             }
         }
         for map in self.layout.exposure_maps() {
-            for exposure in self.nft.elements(map)?.iter().filter_map(read_exposure) {
+            for exposure in listing.of(map).iter().filter_map(read_exposure) {
                 known.exposed(&exposure);
             }
         }
-        self.known = known;
-        Ok(())
+        Ok(known)
     }
 
     /// A guest without guards as its TAP tells: the name is in the alias, the

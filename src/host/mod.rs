@@ -5,16 +5,24 @@ mod expose;
 mod forward_all;
 mod forwarding;
 mod known;
+mod ownership;
+mod plan;
+mod rebuild;
+mod watch;
 
 use std::fmt;
 
+pub use ownership::Ownership;
+pub use watch::Watch;
+
 use crate::conntrack::{self, FlowFilter, TupleFilter};
-use crate::error::{Conflict, Error};
+use crate::error::Error;
 use crate::exposure::{Exposure, Mapping};
 use crate::guest::{Attachment, GuestName, Networks};
-use crate::layout::{Layout, read_exposure};
-use crate::nft::{Batch, Comment, Element, Nft, Set, Table};
+use crate::layout::{Layout, Listing, read_exposure};
+use crate::nft::{Batch, Comment, Nft, Table};
 use crate::owner::Owner;
+pub use crate::plan::Flows;
 use crate::route::{Link, Rtnl};
 use crate::sys::NetNs;
 
@@ -47,7 +55,16 @@ pub struct Host {
     rtnl: Rtnl,
     nft: Nft,
     batch: Batch,
+    ownership: Ownership,
     known: Known,
+    /// The generation at which the tables were last seen to be in order.
+    settled: Option<u32>,
+    /// The layout's own rules, once they were needed.
+    own: Option<rebuild::Own>,
+    /// What was done to the host, in case someone takes the tables away.
+    kept: Listing,
+    /// Whether flows were looked for that a killed agent left.
+    swept: bool,
     /// What is being exposed or withdrawn; kept for its memory.
     mappings: Vec<Mapping>,
 }
@@ -59,6 +76,7 @@ pub struct Settings {
     owner: Owner,
     networks: Networks,
     exposures: u32,
+    ownership: Ownership,
 }
 
 impl Settings {
@@ -69,6 +87,7 @@ impl Settings {
             owner,
             networks: Networks::default(),
             exposures: 65_536,
+            ownership: Ownership::default(),
         }
     }
 
@@ -78,22 +97,19 @@ impl Settings {
         Self { networks, ..self }
     }
 
-    /// Room for so many exposures of each kind. It is fixed when the owner's
-    /// table is first made, and costs the kernel about 11 bytes each.
+    /// Room for so many exposures of each kind when the owner's table is first
+    /// made, at about 11 bytes each. A plan that needs more doubles it.
     #[must_use]
     pub fn exposures(self, exposures: u32) -> Self {
         Self { exposures, ..self }
     }
-}
 
-/// What becomes of the flows of an exposure that is taken back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Flows {
-    /// They end with it: their next packet finds no exposure.
-    Cut,
-    /// They go on until they end by themselves.
-    Drain,
+    /// Keeps the tables from others like this; [`Ownership::Shared`] if not
+    /// told otherwise.
+    #[must_use]
+    pub fn ownership(self, ownership: Ownership) -> Self {
+        Self { ownership, ..self }
+    }
 }
 
 /// An exposure as it is in force.
@@ -138,7 +154,9 @@ impl Host {
     }
 
     /// Opens the calling thread's network namespace: makes the owner's tables
-    /// if they are missing, and has packets forwarded between the guests and
+    /// if they are missing, makes them anew with all that is in them if an
+    /// older version of this crate made them or someone changed their rules,
+    /// and has packets forwarded between the guests and
     /// the interfaces that have addresses.
     ///
     /// `net.ipv4.ip_forward` stays as it is: forwarding is switched on for
@@ -150,8 +168,10 @@ impl Host {
     ///
     /// # Errors
     /// [`Error::Refused`] (`EPERM`) without `CAP_NET_ADMIN`;
-    /// [`Error::Conflict`] if there is a table of the owner's name with
-    /// another layout; [`Error::System`] if a socket or a setting fails.
+    /// [`Error::Conflict`] if there is a table of the owner's name that is of
+    /// another kind or of a newer version of this crate, or that another
+    /// handle owns; [`Error::Unsupported`] if the kernel lacks the
+    /// [`Ownership`]; [`Error::System`] if a socket or a setting fails.
     pub fn with(settings: Settings) -> Result<Self, Error> {
         Self::new(settings)?.started()
     }
@@ -175,22 +195,29 @@ impl Host {
             owner,
             networks,
             exposures,
+            ownership,
         } = settings;
+        let layout = Layout::new(&owner, exposures, networks.guests())?;
         Ok(Self {
-            layout: Layout::new(&owner, exposures, networks.guests())?,
+            layout: layout.flags(ownership.flags()),
             owner,
             networks,
             netns: NetNs::current()?,
             rtnl: Rtnl::open()?,
             nft: Nft::open()?,
             batch: Batch::new(),
+            ownership,
             known: Known::default(),
+            settled: None,
+            own: None,
+            kept: Listing::default(),
+            swept: false,
             mappings: Vec::new(),
         })
     }
 
     fn started(mut self) -> Result<Self, Error> {
-        self.install()?;
+        self.settle()?;
         self.forward_on_uplinks()?;
         self.read()?;
         Ok(self)
@@ -256,28 +283,8 @@ impl Host {
         self.stop_forwarding_on_uplinks()?;
         self.batch.clear();
         self.layout.destroy(&mut self.batch);
-        self.nft.commit(&mut self.batch)
-    }
-
-    /// Makes what is missing of the tables; whether anything was.
-    fn install(&mut self) -> Result<bool, Error> {
-        let present = self.present()?;
-        if present == BOTH {
-            return Ok(false);
-        }
-        let [table, arp] = present;
-        self.batch.clear();
-        if !table {
-            self.layout.create(&mut self.batch);
-        }
-        if !arp {
-            self.layout.create_arp(&mut self.batch);
-        }
-        match self.nft.commit(&mut self.batch) {
-            // Another handle of the owner was faster.
-            Err(error) if error.is_exists() && self.present()? == BOTH => Ok(true),
-            result => result.map(|()| true),
-        }
+        let destroyed = self.nft.commit(&mut self.batch);
+        self.explained(destroyed)
     }
 
     fn has_table(&mut self) -> Result<bool, Error> {
@@ -295,29 +302,6 @@ impl Host {
         let is_tap = link.kind() == Some("tun");
         let name = link.name().parse().ok().filter(|_| is_tap)?;
         self.owner.slot(&name)
-    }
-
-    /// Which of the tables are there, the `inet` one and the `arp` one.
-    fn present(&mut self) -> Result<[bool; 2], Error> {
-        let tables = self.nft.tables()?;
-        let ours = |wanted: &Table| {
-            tables
-                .iter()
-                .find(|table| table.family() == wanted.family() && table.name() == wanted.name())
-        };
-        let found = [ours(&self.layout.table), ours(&self.layout.arp)];
-        for table in found.into_iter().flatten() {
-            if !self.layout.is_in(table) {
-                let wanted = format!("the tables of owner {}", self.owner);
-                let holder = format!(
-                    "table {} {} of another layout",
-                    table.family(),
-                    table.name()
-                );
-                return Err(Conflict::new(wanted, holder).into());
-            }
-        }
-        Ok(found.map(|table| table.is_some()))
     }
 
     /// Ends the flows that reach this exposure of its guest.
@@ -339,12 +323,4 @@ impl Host {
             .reply(reply);
         conntrack::delete(self.nft.connection_mut(), &filter)
     }
-
-    /// The elements of one of the layout's sets.
-    fn elements(&mut self, set: impl FnOnce(&Layout) -> &Set) -> Result<Vec<Element>, Error> {
-        self.nft.elements(set(&self.layout))
-    }
 }
-
-/// The tables that have to be [`present`](Host::present).
-const BOTH: [bool; 2] = [true; 2];

@@ -63,18 +63,18 @@ pub(crate) fn read_guard(element: &Element) -> Option<(IfName, Mac, IpAddr, Gues
     ))
 }
 
-fn guard_elements(guest: &Attachment) -> Result<[Element; 3], Invalid> {
+pub(super) fn guard_elements(guest: &Attachment) -> Result<[Element; 3], Invalid> {
     let name = Comment::new(guest.name())?;
     let ipv4 = Element::new((guest.tap, guest.mac, guest.ipv4)).comment(name);
     let ipv6 = Element::new((guest.tap, guest.mac, guest.ipv6)).comment(name);
     Ok([ipv4.clone(), ipv6, ipv4])
 }
 
-fn mac_element(guest: &Attachment) -> Result<Element, Invalid> {
+pub(super) fn mac_element(guest: &Attachment) -> Result<Element, Invalid> {
     Ok(Element::new((guest.tap, guest.mac)).comment(Comment::new(guest.name())?))
 }
 
-fn self_elements(guest: &Attachment) -> Result<[Element; 2], Invalid> {
+pub(super) fn self_elements(guest: &Attachment) -> Result<[Element; 2], Invalid> {
     let name = Comment::new(guest.name())?;
     let ipv4 = Element::new((guest.ipv4, guest.ipv4)).comment(name);
     let ipv6 = Element::new((guest.ipv6, guest.ipv6)).comment(name);

@@ -4,11 +4,13 @@
 //! never change; a guest or an exposure is an element, or a few. So neither a
 //! change nor a packet costs more when there are many.
 
+mod elements;
 mod exposures;
 mod guests;
 mod rules;
 mod uplinks;
 
+pub(crate) use elements::Listing;
 pub(crate) use exposures::{exposure_element, exposure_key, read_exposure};
 pub(crate) use guests::read_guard;
 pub(crate) use uplinks::read_uplink;
@@ -17,11 +19,12 @@ use uplinks::{UPLINKS4, UPLINKS6, uplink_set};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::error::Invalid;
-use crate::nft::{Batch, Comment, DataType, Family, Name, Set, Table};
+use crate::nft::{Batch, Comment, DataType, Family, Name, Set, Table, TableFlags};
 use crate::owner::Owner;
 
-/// The version of the layout, kept in the table's comment.
-const SCHEMA: u32 = 1;
+/// The version of the layout, kept in the comments of the tables. Tables of an
+/// older one are made anew; see [`Layout::schema_of`].
+const SCHEMA: u32 = 2;
 
 /// The sets and maps of an owner, and the tables that hold them.
 #[derive(Debug)]
@@ -90,44 +93,60 @@ impl Layout {
         })
     }
 
-    /// Creates the `inet` table; refused if there is one of that name.
-    pub(crate) fn create(&self, batch: &mut Batch) {
-        batch.create(&self.table);
-        for set in self.exposure_maps().into_iter().chain(self.other_sets()) {
-            batch.create(set);
-        }
-        self.create_rules(batch);
+    /// With these flags on the tables.
+    pub(crate) fn flags(mut self, flags: TableFlags) -> Self {
+        self.table = self.table.flags(flags);
+        self.arp = self.arp.flags(flags);
+        self
     }
 
-    /// Creates the `arp` table; refused if there is one of that name.
-    pub(crate) fn create_arp(&self, batch: &mut Batch) {
-        batch.create(&self.arp);
-        batch.create(&self.guard_arp);
+    /// The tables.
+    pub(crate) fn tables(&self) -> [&Table; 2] {
+        [&self.table, &self.arp]
+    }
+
+    /// Creates the tables, which must not be there, with their sets and rules.
+    /// `size_of` tells the size of a set that is to be larger than usual.
+    pub(crate) fn create(&self, size_of: impl Fn(&Set) -> Option<u32>, batch: &mut Batch) {
+        for table in self.tables() {
+            batch.create(table);
+        }
+        for set in self.sets() {
+            match size_of(set).filter(|size| Some(*size) > set.capacity()) {
+                Some(size) => batch.create(&set.clone().size(size)),
+                None => batch.create(set),
+            };
+        }
+        self.create_rules(batch);
         self.create_arp_rules(batch);
     }
 
     /// Removes all of it.
     pub(crate) fn destroy(&self, batch: &mut Batch) {
-        batch.destroy(&self.table);
-        batch.destroy(&self.arp);
+        for table in self.tables() {
+            batch.destroy(table);
+        }
     }
 
-    /// Whether `table` holds this layout.
-    pub(crate) fn is_in(&self, table: &Table) -> bool {
-        table.current_comment() == self.table.current_comment()
+    /// The version of the layout that `table` holds; `None` if its comment
+    /// does not tell.
+    pub(crate) fn schema_of(&self, table: &Table) -> Option<u32> {
+        let comment = table.current_comment()?.as_str();
+        let (owner, schema) = comment.strip_prefix("owner=")?.split_once(" schema=")?;
+        let schema = schema.parse().ok()?;
+        (owner == self.table.name().as_str()).then_some(schema)
     }
 
-    fn other_sets(&self) -> [&Set; 7] {
-        [
-            &self.guard4,
-            &self.guard6,
-            &self.guard_mac,
-            &self.self4,
-            &self.self6,
-            &self.uplinks4,
-            &self.uplinks6,
-        ]
+    /// Whether rules of this chain come and go with what is wanted, so that
+    /// they are no part of the layout's own.
+    pub(crate) fn is_on_demand(&self, chain: &Name) -> bool {
+        chain.as_str().starts_with("limit")
     }
+}
+
+/// The version of the layout that is made here.
+pub(crate) const fn schema() -> u32 {
+    SCHEMA
 }
 
 fn take_ipv4(bytes: &[u8]) -> Option<(Option<IpAddr>, &[u8])> {

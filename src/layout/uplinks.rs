@@ -1,7 +1,7 @@
 //! The interfaces on which forwarding was switched on for the guests, as
 //! elements of the owner's sets.
 
-use super::{Layout, SCHEMA};
+use super::Layout;
 use crate::nft::{DataType, Element, Family, Name, Set, Table};
 use crate::types::IfName;
 
@@ -9,10 +9,9 @@ impl Layout {
     /// The interfaces on which another owner, to whom `table` belongs, has
     /// switched forwarding on; `None` if it belongs to none.
     pub(crate) fn uplinks_of_other(&self, table: &Table) -> Option<[Set; 2]> {
-        let comment = table.current_comment()?.as_str();
-        let other = table.family() == Family::INET
-            && table.name() != self.table.name()
-            && comment == format!("owner={} schema={SCHEMA}", table.name());
+        // These two sets are the same in every version of the layout.
+        self.schema_of(table)?;
+        let other = table.family() == Family::INET && table.name() != self.table.name();
         other.then(|| [uplink_set(table, UPLINKS4), uplink_set(table, UPLINKS6)])
     }
 }

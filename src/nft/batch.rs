@@ -267,6 +267,23 @@ impl Batch {
         Ok(&mut self.requests)
     }
 
+    /// Appends the operations of `other`, of which none refers to another by
+    /// a number within that batch.
+    pub(crate) fn append(&mut self, other: &Self) {
+        for place in 1..=other.len() {
+            let Some(message) = other.requests.message(place) else {
+                continue;
+            };
+            if let Some(operation) = header::operation(message.kind()) {
+                let flags = message.header().flags.difference(Flags::ACK);
+                self.push(operation, flags, |out| out.fixed(message.body()));
+            }
+        }
+        if self.error.is_none() {
+            self.error.clone_from(&other.error);
+        }
+    }
+
     /// The generation that it is based on, if any.
     pub(crate) fn generation(&self) -> Option<u32> {
         (self.generation != 0).then_some(self.generation)

@@ -9,6 +9,7 @@
 //! its own short-lived ones (see [`NetNs::run`]).
 #![expect(unsafe_code, reason = "std has no form of these system calls")]
 
+mod epoll;
 mod ioctl;
 mod mount;
 mod netns;
@@ -16,6 +17,7 @@ mod socket;
 mod tap;
 mod userns;
 
+pub(crate) use epoll::Epoll;
 pub use netns::{NetNs, NetNsId};
 pub use socket::{Protocol, Socket};
 pub use tap::{Tap, TapOptions};

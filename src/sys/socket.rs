@@ -107,6 +107,18 @@ impl Socket {
         })
     }
 
+    /// The number by which the kernel knows this socket among those of its
+    /// protocol (`nl_pid`).
+    ///
+    /// # Errors
+    /// [`Error::System`] from `getsockname`.
+    pub fn port(&self) -> Result<u32, Error> {
+        let mut address = SocketAddr::new(0, 0);
+        let got = self.inner.get_address(&mut address);
+        got.map_err(|source| Error::system("getsockname", "netlink", source))?;
+        Ok(address.port_number())
+    }
+
     /// Sends `bytes` to the kernel in one datagram, for which the send buffer
     /// is enlarged if need be.
     ///

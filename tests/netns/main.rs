@@ -22,6 +22,9 @@ mod exposure;
 mod host;
 mod isolation;
 mod nft;
+mod ownership;
+mod plan;
+mod repair;
 mod riklet;
 mod riklet_defects;
 mod route;
@@ -31,6 +34,8 @@ mod snapshot;
 mod stand_ins;
 mod support;
 mod sys;
+mod upgrade;
+mod watch;
 mod world;
 
 use std::process::ExitCode;
@@ -52,10 +57,15 @@ fn main() -> ExitCode {
         host::trials(),
         isolation::trials(),
         nft::trials(),
+        ownership::trials(),
+        plan::trials(),
+        repair::trials(),
         riklet::trials(),
         riklet_defects::trials(),
         route::trials(),
         sys::trials(),
+        upgrade::trials(),
+        watch::trials(),
     ]
     .into_iter()
     .flatten()

@@ -1,0 +1,227 @@
+//! The elements that are wanted in a set against those that are there.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::ptr;
+
+use crate::layout::{Layout, Listing};
+use crate::nft::{Element, Set};
+
+/// What changes in one of the layout's sets.
+#[derive(Debug, Clone)]
+pub(crate) struct SetChange {
+    /// Its place among the layout's sets.
+    pub(crate) set: usize,
+    /// What is there and must go, also for another element of its key.
+    pub(crate) remove: Vec<Element>,
+    pub(crate) add: Vec<Element>,
+}
+
+/// Sets that are being compared. Whoever wants an element has a number.
+pub(super) struct Comparison<'a> {
+    sets: Vec<Compared<'a>>,
+    last: usize,
+}
+
+struct Compared<'a> {
+    set: &'a Set,
+    listed: &'a [Element],
+    places: HashMap<Place<'a>, usize>,
+    /// Who wants each of the listed ones, if anyone does.
+    wanted_by: Vec<Option<usize>>,
+    /// Whether each of the listed ones is there in another form than wanted.
+    replaced: Vec<bool>,
+    add: Vec<Element>,
+    /// Who wants those that are not there.
+    added_by: HashMap<Place<'static>, usize>,
+}
+
+/// What an element meets when it is put beside what is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Met {
+    /// The same.
+    Same,
+    /// Nothing of its key.
+    Nothing,
+    /// Another of its key.
+    Other,
+    /// One that is wanted as well, by this one.
+    Rival(usize),
+}
+
+impl<'a> Comparison<'a> {
+    pub(super) fn new(sets: Vec<&'a Set>, listing: &'a Listing) -> Self {
+        let sets = sets.into_iter().map(|set| {
+            let listed = listing.of(set);
+            let places = listed.iter().enumerate();
+            Compared {
+                set,
+                listed,
+                places: places
+                    .map(|(at, element)| (Place::of(element), at))
+                    .collect(),
+                wanted_by: vec![None; listed.len()],
+                replaced: vec![false; listed.len()],
+                add: Vec::new(),
+                added_by: HashMap::new(),
+            }
+        });
+        Self {
+            sets: sets.collect(),
+            last: 0,
+        }
+    }
+
+    /// Has `who` want `element` in `set`, and says what it meets.
+    pub(super) fn want(&mut self, who: usize, set: &Set, element: Element) -> Met {
+        // One element's set is mostly the last one's.
+        let is_it = |compared: &Compared<'_>| ptr::eq(compared.set, set);
+        if !self.sets.get(self.last).is_some_and(is_it) {
+            self.last = self.sets.iter().position(is_it).unwrap_or(usize::MAX);
+        }
+        let Some(compared) = self.sets.get_mut(self.last) else {
+            return Met::Nothing;
+        };
+        compared.want(who, element)
+    }
+
+    /// Whether anything differs.
+    pub(super) fn differs(&self) -> bool {
+        let mut sets = self.sets.iter();
+        sets.any(|one| !one.add.is_empty() || one.wanted_by.iter().any(Option::is_none))
+    }
+
+    /// Whether the element of this key goes, or is replaced.
+    pub(super) fn is_touched(&self, set: &Set, element: &Element) -> bool {
+        let mut sets = self.sets.iter();
+        let Some(compared) = sets.find(|compared| ptr::eq(compared.set, set)) else {
+            return false;
+        };
+        let Some(&at) = compared.places.get(&Place::of(element)) else {
+            return false;
+        };
+        let is_wanted = compared.wanted_by.get(at).is_some_and(Option::is_some);
+        !is_wanted || compared.replaced.get(at) == Some(&true)
+    }
+
+    /// Who wants the element of this key.
+    pub(super) fn wanted_by(&self, set: &Set, element: &Element) -> Option<usize> {
+        let mut sets = self.sets.iter();
+        let compared = sets.find(|compared| ptr::eq(compared.set, set))?;
+        let at = *compared.places.get(&Place::of(element))?;
+        *compared.wanted_by.get(at)?
+    }
+
+    /// The elements that are there and nobody wants.
+    pub(super) fn unwanted(&self) -> impl Iterator<Item = (&'a Set, &'a Element)> {
+        self.sets.iter().flat_map(|compared| {
+            let listed = compared.listed.iter().zip(&compared.wanted_by);
+            let unwanted = listed.filter(|(_, who)| who.is_none());
+            unwanted.map(|(element, _)| (compared.set, element))
+        })
+    }
+
+    /// The changes, without those that `leave` says to leave alone: the
+    /// removal of an element that nobody wants.
+    pub(super) fn changes(
+        self,
+        layout: &Layout,
+        mut leave: impl FnMut(&Element) -> bool,
+    ) -> Vec<SetChange> {
+        let all = layout.sets();
+        let mut changes = Vec::new();
+        for compared in self.sets {
+            let Some(set) = all.iter().position(|set| ptr::eq(*set, compared.set)) else {
+                continue;
+            };
+            let listed = compared.listed.iter().zip(&compared.wanted_by);
+            let unwanted = listed.filter(|(element, who)| who.is_none() && !leave(element));
+            let mut remove: Vec<Element> = unwanted.map(|(one, _)| one.clone()).collect();
+            let listed = compared.listed.iter().zip(&compared.replaced);
+            let replaced = listed.filter(|(_, replaced)| **replaced);
+            remove.extend(replaced.map(|(one, _)| one.clone()));
+            let add = compared.add;
+            if !add.is_empty() || !remove.is_empty() {
+                changes.push(SetChange { set, remove, add });
+            }
+        }
+        changes
+    }
+}
+
+impl Compared<'_> {
+    fn want(&mut self, who: usize, element: Element) -> Met {
+        let at = self.places.get(&Place::of(&element)).copied();
+        let there = at.and_then(|at| Some((at, self.listed.get(at)?, self.wanted_by.get_mut(at)?)));
+        let Some((at, listed, wanted_by)) = there else {
+            return match self.added_by.get(&Place::of(&element)) {
+                Some(rival) => Met::Rival(*rival),
+                None => {
+                    self.added_by.insert(Place::of(&element).owned(), who);
+                    self.add.push(element);
+                    Met::Nothing
+                }
+            };
+        };
+        if let Some(rival) = *wanted_by {
+            return Met::Rival(rival);
+        }
+        *wanted_by = Some(who);
+        if is_same(listed, &element) {
+            return Met::Same;
+        }
+        self.replaced
+            .get_mut(at)
+            .into_iter()
+            .for_each(|it| *it = true);
+        // What leads where it led goes on counting.
+        let element = match listed.counts() {
+            Some(counts) if listed.value() == element.value() => element.counter(counts),
+            _ => element,
+        };
+        self.add.push(element);
+        Met::Other
+    }
+}
+
+/// What identifies an element in its set.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Place<'a> {
+    key: Cow<'a, [u8]>,
+    last: Option<Cow<'a, [u8]>>,
+    is_end: bool,
+}
+
+impl<'a> Place<'a> {
+    fn of(element: &'a Element) -> Self {
+        Self {
+            key: element.key().as_bytes().into(),
+            // A range of one key is listed with and without its end.
+            last: element
+                .key_end()
+                .filter(|last| *last != element.key())
+                .map(|last| last.as_bytes().into()),
+            is_end: element.is_interval_end(),
+        }
+    }
+
+    fn owned(self) -> Place<'static> {
+        Place {
+            key: self.key.into_owned().into(),
+            last: self.last.map(|last| last.into_owned().into()),
+            is_end: self.is_end,
+        }
+    }
+}
+
+/// Whether a listed element is what is wanted, whatever it has counted.
+fn is_same(listed: &Element, wanted: &Element) -> bool {
+    let (one, other) = (listed.expressions(), wanted.expressions());
+    listed.value() == wanted.value()
+        && listed.current_comment() == wanted.current_comment()
+        && one.len() == other.len()
+        && one
+            .iter()
+            .zip(other)
+            .all(|(one, other)| one.plain() == other.plain())
+}

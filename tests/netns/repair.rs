@@ -1,0 +1,136 @@
+//! Tables that are made anew while packets flow.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use libtest_mimic::Trial;
+use tapwire::{Exposure, Flows, Guest, Host, Owner, Protocol, Settings, Wanted};
+
+use crate::stand_ins::client::{Connection, http_get};
+use crate::support::{run, trials};
+use crate::world::{NODE, SOON, World, ask, at};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    trials![needs ["nft"]:
+        enlarging_stops_no_packet,
+        rules_that_someone_changed_are_right_again_when_opened,
+        foreign_tables_stay_as_they_are,
+    ]
+}
+
+fn settings() -> Settings {
+    Settings::new(Owner::new("riklet").unwrap())
+}
+
+fn wanted(ports: std::ops::Range<u16>) -> Wanted {
+    let mut wanted = Wanted::new().guest(Guest::new("a").unwrap());
+    wanted.extend(ports.map(|port| -> Exposure { format!("tcp/{port}->a:80").parse().unwrap() }));
+    wanted.flows(Flows::Drain)
+}
+
+/// The map is doubled and doubled again; a connection goes on, and new ones
+/// are made at every moment.
+fn enlarging_stops_no_packet() {
+    let world = World::new();
+    let open = || Host::with(settings().exposures(1)).unwrap();
+    let mut host = world.node.run(open).unwrap();
+    host.apply(&wanted(80..81)).unwrap();
+    let _vm = world.start(&host.guests().unwrap()[0]);
+    assert!(ask(&world.outside, Protocol::Tcp, at(NODE[0], 80), SOON).is_some());
+    let (rebuilt, answered) = flowing(&world, || {
+        for ports in 2..100 {
+            host.apply(&wanted(80..80 + ports)).unwrap();
+        }
+        98
+    });
+    assert!(rebuilt > 0 && answered > 3, "{answered}");
+    assert_eq!(host.exposures().unwrap().len(), 2 * 99);
+    host.remove().unwrap();
+}
+
+fn rules_that_someone_changed_are_right_again_when_opened() {
+    let world = World::new();
+    let mut host = world.host();
+    host.apply(&wanted(80..81)).unwrap();
+    let _vm = world.start(&host.guests().unwrap()[0]);
+    assert!(ask(&world.outside, Protocol::Tcp, at(NODE[0], 80), SOON).is_some());
+    let listing = || {
+        world
+            .node
+            .run(|| run("nft", &["-s", "list", "ruleset"]))
+            .unwrap()
+    };
+    let before = listing();
+    for what in [
+        "flush table inet riklet",
+        "flush table arp riklet",
+        "flush chain inet riklet forward",
+        "delete table arp riklet",
+        "insert rule inet riklet from_guest accept",
+    ] {
+        let words: Vec<&str> = what.split(' ').collect();
+        world.node.run(|| run("nft", &words)).unwrap();
+        let mut other = world.host();
+        assert_eq!(other.exposures().unwrap().len(), 2, "{what}");
+        if what == "delete table arp riklet" {
+            other.apply(&wanted(80..81)).unwrap();
+        }
+        assert_eq!(listing(), before, "{what}");
+        assert!(
+            ask(&world.outside, Protocol::Tcp, at(NODE[0], 80), SOON).is_some(),
+            "{what}"
+        );
+    }
+    host.remove().unwrap();
+}
+
+fn foreign_tables_stay_as_they_are() {
+    let host = Host::with(settings().exposures(1)).unwrap();
+    run("nft", &["add", "table", "ip", "riklet"]);
+    run("nft", &["add", "table", "inet", "rik"]);
+    run(
+        "nft",
+        &["add", "set", "inet", "rik", "s", "{ type ipv4_addr ; }"],
+    );
+    drop(host);
+    let foreign = || {
+        run("nft", &["list", "table", "ip", "riklet"])
+            + &run("nft", &["list", "table", "inet", "rik"])
+    };
+    let before = foreign();
+    let mut host = Host::with(settings().exposures(1)).unwrap();
+    run("nft", &["flush", "table", "inet", "riklet"]);
+    host.apply(&wanted(1..20)).unwrap();
+    host.apply(&Wanted::new()).unwrap();
+    assert_eq!(foreign(), before);
+    host.remove().unwrap();
+    assert_eq!(foreign(), before);
+}
+
+/// Does `work` while a connection goes on and others are made; how many
+/// answers there were.
+pub(crate) fn flowing<T>(world: &World, work: impl FnOnce() -> T) -> (T, usize) {
+    let done = AtomicBool::new(false);
+    let to = at(NODE[0], 80);
+    std::thread::scope(|scope| {
+        let asker = scope.spawn(|| {
+            let ask = || {
+                let mut established = Connection::open(to, SOON).unwrap();
+                let mut answers = 0;
+                while !done.load(Ordering::Relaxed) || answers < 4 {
+                    established.get("/").expect("the connection goes on");
+                    // One attempt each: a moment without rules would refuse.
+                    http_get(to, "/", SOON).expect("new ones are made");
+                    answers += 2;
+                }
+                answers
+            };
+            world.outside.run(ask).unwrap()
+        });
+        let start = Instant::now();
+        let result = work();
+        done.store(true, Ordering::Relaxed);
+        assert!(start.elapsed() < SOON * 12);
+        (result, asker.join().unwrap())
+    })
+}

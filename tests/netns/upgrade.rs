@@ -1,0 +1,74 @@
+//! A newer version takes over from an older one.
+
+use libtest_mimic::Trial;
+use tapwire::{Guest, Host, Owner, Protocol};
+
+use crate::repair::flowing;
+use crate::support::{feed, run, trials};
+use crate::world::{NODE, SOON, World, ask, at};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    trials![needs ["nft"]:
+        tables_of_the_first_layout_are_taken_over_without_dropping_a_flow,
+        tables_of_a_newer_layout_are_left_alone,
+    ]
+}
+
+/// The tables of an owner `riklet` with the guest `hello-world`, as the first
+/// layout had them, with one exposure: `tcp/8080` of all addresses.
+const FIRST: &str = include_str!("../testdata/schema1.nft");
+
+fn tables_of_the_first_layout_are_taken_over_without_dropping_a_flow() {
+    let world = World::new();
+    let mut host = world.host();
+    // The TAP is the same; only the tables are of the older version.
+    let (guest, _vm) = world.boot(&mut host, "hello-world");
+    let before = world
+        .node
+        .run(|| run("nft", &["-s", "list", "ruleset"]))
+        .unwrap();
+    assert!(before.contains("schema=2"), "{before}");
+    drop(host);
+    let first = FIRST.replace("tcp . 8080", "tcp . 80");
+    let load = || {
+        run("nft", &["flush", "ruleset"]);
+        feed("nft", &["-f", "-"], &first);
+    };
+    world.node.run(load).unwrap();
+    assert!(ask(&world.outside, Protocol::Tcp, at(NODE[0], 80), SOON).is_some());
+    let (mut host, answers) = flowing(&world, || world.host());
+    assert!(answers > 3);
+    assert_eq!(host.guests().unwrap(), [guest]);
+    let exposed = host.exposures().unwrap();
+    assert_eq!(exposed.len(), 2);
+    let exposed = &exposed[0];
+    assert_eq!(exposed.exposure().to_string(), "tcp/80->198.18.0.2:80");
+    assert!(exposed.connections() > 5, "{exposed}");
+    let now = world
+        .node
+        .run(|| run("nft", &["-s", "list", "ruleset"]))
+        .unwrap();
+    let without_elements = |listing: &str| -> Vec<String> {
+        let lines = listing
+            .lines()
+            .filter(|line| !line.contains("elements = { tcp"));
+        lines.map(str::to_owned).collect()
+    };
+    assert_eq!(without_elements(&now), without_elements(&before));
+    host.attach(&Guest::new("hello-world").unwrap()).unwrap();
+    host.remove().unwrap();
+}
+
+fn tables_of_a_newer_layout_are_left_alone() {
+    let host = Host::open(Owner::new("riklet").unwrap()).unwrap();
+    drop(host);
+    let newer = run("nft", &["list", "ruleset"]).replace("schema=2", "schema=3");
+    run("nft", &["flush", "ruleset"]);
+    feed("nft", &["-f", "-"], &newer);
+    let error = Host::open(Owner::new("riklet").unwrap()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the tables of owner riklet clashes with table inet riklet of a newer version (layout 3, this one knows 2)"
+    );
+    assert_eq!(run("nft", &["list", "ruleset"]), newer);
+}
