@@ -424,15 +424,16 @@ fn lacks(
     }
     let families = networks_of(guest).into_iter();
     for (address, net) in families.filter(|(address, _)| address.is_ipv4() || has_ipv6) {
-        if !has.contains(&(link.index(), Thing::Address(net))) {
-            lacks.push("a gateway");
-        }
         let neighbour = Thing::Neighbour(address, Some(guest.mac));
-        if !has.contains(&(link.index(), neighbour)) {
-            lacks.push("a neighbour");
+        for (thing, what) in [
+            (Thing::Address(net), "a gateway"),
+            (neighbour, "a neighbour"),
+        ] {
+            if !has.contains(&(link.index(), thing)) && !lacks.contains(&what) {
+                lacks.push(what);
+            }
         }
     }
-    lacks.dedup();
     Ok(lacks)
 }
 

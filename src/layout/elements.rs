@@ -87,13 +87,15 @@ impl Layout {
         Ok(())
     }
 
-    /// The exposures that are in force, by their elements.
+    /// The exposures that are in force, by their elements, in their order.
     pub(crate) fn exposures_in(&self, listing: &Listing) -> Vec<Exposure> {
         let maps = self.exposure_maps().into_iter();
         let mappings = maps.flat_map(|map| listing.of(map).iter().filter_map(read_exposure));
-        mappings
+        let mut exposures: Vec<Exposure> = mappings
             .filter_map(|mapping| Exposure::try_from(mapping).ok())
-            .collect()
+            .collect();
+        exposures.sort_unstable();
+        exposures
     }
 
     /// What an element of a set says that a port leads to.

@@ -55,6 +55,7 @@ pub use object::{
     TunnelInfo, TunnelIp4, TunnelIp6, TunnelOption, TunnelOptions,
 };
 pub use print::Stateless;
+pub(crate) use print::element_text;
 pub use register::Register;
 pub use rule::Rule;
 pub use ruleset::Ruleset;

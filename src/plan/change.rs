@@ -56,7 +56,7 @@ pub enum Change {
     Remove {
         /// The set that holds it.
         set: Box<str>,
-        /// It, as its key and data read.
+        /// It, in the words of `nft`.
         element: Box<str>,
     },
 }

@@ -18,7 +18,7 @@ use crate::error::{Conflict, Error, Invalid};
 use crate::exposure::{Destination, Exposure};
 use crate::guest::Attachment;
 use crate::layout::{Layout, Listing};
-use crate::nft::{Comment, Element, Set};
+use crate::nft::{Comment, Element, Set, element_text};
 use difference::{Comparison, Met};
 
 /// The difference between what is wanted of a host and what its kernel has.
@@ -270,7 +270,7 @@ fn describe(
 fn stray(set: &Set, element: &Element) -> Change {
     Change::Remove {
         set: set.name().as_str().into(),
-        element: element.to_string().into(),
+        element: element_text(set, element).into(),
     }
 }
 

@@ -94,7 +94,7 @@ fn second_plan_is_empty() {
         &[
             "tcp/8080->a:80",
             "udp/203.0.113.1:53->b:53",
-            "tcp/127.0.0.1:9000-9009->b:80",
+            "tcp/127.0.0.1:9000-9009->b:80-89",
         ],
     );
     host.apply(&wanted).unwrap();
@@ -119,7 +119,7 @@ fn what_is_wanted_twice_is_refused_and_changes_nothing() {
         ),
         (
             &["a", "b"],
-            &["tcp/80->a:80", "tcp/79-81->b:79"],
+            &["tcp/80->a:80", "tcp/79-81->b:79-81"],
             "tcp/79-81->b:79-81 clashes with tcp/80->a:80",
         ),
     ] {
@@ -400,7 +400,7 @@ fn what_was_taken_away_is_planned_and_comes_back() {
         ),
         (
             "ip addr flush dev riklet-0",
-            "~ guest a on riklet-0 (lacks a gateway)\n",
+            "~ guest a on riklet-0 (lacks a gateway, a neighbour)\n",
         ),
         (
             "ip neigh del 198.18.0.2 dev riklet-0",

@@ -87,6 +87,12 @@ pub(super) fn list(
     items
 }
 
+/// The text of an element of a set, without what it has counted.
+pub(crate) fn element_text(set: &Set, element: &Element) -> String {
+    let scope = Scope::alone(set.family()).fresh();
+    one(set, element, &Kind::all_of(set.key()), scope)
+}
+
 /// The text of an element by itself.
 pub(super) fn one(set: &Set, element: &Element, kinds: &[Kind], scope: Scope<'_>) -> String {
     let interval = set.current_flags().contains(SetFlags::INTERVAL);

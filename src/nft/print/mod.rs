@@ -35,6 +35,8 @@ mod set;
 mod stateful;
 mod typeof_;
 
+pub(crate) use elements::element_text;
+
 use std::fmt::{self, Write as _};
 
 use self::scope::Scope;
