@@ -9,16 +9,19 @@
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Mutex;
 use std::thread;
 
 use libtest_mimic::Trial;
+use tapwire::nft::{Element, Family, Name, Nft, Value};
 use tapwire::sys::NetNs;
 
 use crate::agent::{File, add_uplink, program, riklet, riklet_prints};
+use crate::planner;
 use crate::snapshot::Snapshot;
-use crate::support::trials;
+use crate::support::{run, trials};
 
 pub(crate) fn trials() -> Vec<Trial> {
     trials![needs ["strace", "nft", "ip"]:
@@ -28,6 +31,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         killed_down_of_all_is_completed_by_the_next,
         up_that_the_kernel_refuses_at_any_step_leaves_nothing,
         down_of_all_goes_on_past_a_guest_that_cannot_be_taken_away,
+        killed_plan_is_completed_by_the_next_and_nothing_was_ever_gone,
+        killed_owner_of_persistent_tables_is_succeeded,
     ]
 }
 
@@ -132,6 +137,95 @@ fn down_of_all_goes_on_past_a_guest_that_cannot_be_taken_away() {
     empty.assert_same(&Snapshot::take(), "all removed");
 }
 
+/// A plan with all there is: a guest and an exposure that stay, one that is
+/// moved, those that come and those that go.
+fn killed_plan_is_completed_by_the_next_and_nothing_was_ever_gone() {
+    let before = [
+        "apply",
+        "stays",
+        "moves",
+        "goes",
+        "tcp/80->stays:80",
+        "tcp/81->moves:80",
+        "udp/82->goes:80",
+    ];
+    let after = [
+        "apply",
+        "stays",
+        "moves",
+        "comes",
+        "tcp/80->stays:80",
+        "tcp/81->stays:80",
+        "udp/83->comes:80",
+    ];
+    let [before, after] = [before, after].map(planner::arguments);
+    let (empty, right, moments) = in_new_node(|| {
+        let empty = Snapshot::take();
+        planner::runs(&before);
+        let moments = moments_of_program(&planner::program(), &after);
+        (empty, Snapshot::take(), moments)
+    });
+    in_each_moment(moments, |moment| {
+        planner::runs(&before);
+        kill_program(&planner::program(), &after, moment);
+        let when = format!("killed before {}", moment.call);
+        // The first guest's addresses end with 2, the second's with 6.
+        assert_eq!(leads_to(80), [2, 2], "{when}");
+        let moved = leads_to(81);
+        assert!(moved == [6, 6] || moved == [2, 2], "{when}: {moved:?}");
+        planner::runs(&after);
+        right.assert_same(&Snapshot::take(), &when);
+        planner::runs(&planner::arguments(["remove"]));
+        empty.assert_same(&Snapshot::take(), &format!("{when}, all removed"));
+    });
+}
+
+/// The last byte of the addresses, IPv4 and IPv6, to which a TCP port of all
+/// addresses leads.
+fn leads_to(port: u8) -> [u8; 2] {
+    let mut nft = Nft::open().unwrap();
+    let table = nft.table(Family::INET, &Name::constant("riklet"));
+    let table = table.unwrap().expect("the table is never absent");
+    [("dnat4_any", 3), ("dnat6_any", 15)].map(|(map, last)| {
+        let map = nft.set(&table, &Name::constant(map)).unwrap().unwrap();
+        let elements = nft.elements(&map).unwrap();
+        let is_it = |element: &&Element| element.key().as_bytes()[..6] == [6, 0, 0, 0, 0, port];
+        let element = elements.iter().find(is_it);
+        match element.expect("the exposure is never absent").value() {
+            Some(Value::Data(data)) => data.as_bytes()[last],
+            other => panic!("{other:?}"),
+        }
+    })
+}
+
+/// Its tables stay as they are, and are the next one's.
+fn killed_owner_of_persistent_tables_is_succeeded() {
+    add_uplink();
+    let empty = Snapshot::take();
+    let hold = planner::arguments(["hold", "a", "tcp/80->a:80"]);
+    let mut first = planner::start(&hold);
+    run("nft", &["flush", "ruleset"]);
+    // Another is told who has them.
+    let output = planner::run(&hold);
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success());
+    assert!(
+        words.contains(&format!("process {} (", first.id())),
+        "{words}"
+    );
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let held = Snapshot::take();
+    assert_eq!(leads_to(80), [2, 2]);
+    let mut second = planner::start(&hold);
+    run("nft", &["flush", "ruleset"]);
+    second.kill().unwrap();
+    second.wait().unwrap();
+    held.assert_same(&Snapshot::take(), "the second had them");
+    planner::runs(&planner::arguments(["remove"]));
+    empty.assert_same(&Snapshot::take(), "all removed");
+}
+
 /// An agent's run that is killed, and what comes before and after it.
 struct Scene<'a> {
     before: &'a [&'a [&'a str]],
@@ -186,14 +280,19 @@ struct Moment {
 
 /// Runs the agent and lists the moments at which it could be killed.
 fn moments_of(arguments: &[&str]) -> Vec<Moment> {
+    moments_of_program(&program(), arguments)
+}
+
+fn moments_of_program(program: &Path, arguments: &[&str]) -> Vec<Moment> {
     let log = File::new("strace", "");
-    let output = strace(&["-o", log.path()], arguments);
+    let output = strace_program(program, &["-o", log.path()], arguments);
     let words = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{words}");
     let log = fs::read_to_string(log.path()).unwrap();
     let looks = [
         "NLM_F_DUMP",
         "RTM_GET",
+        "NFT_MSG_GET",
         "NS_GET",
         "TUNGET",
         "SIOCGIF",
@@ -239,20 +338,28 @@ fn in_each_moment(moments: Vec<Moment>, work: impl Fn(&Moment) + Sync) {
 
 /// Runs the agent, killed on entering a system call.
 fn run_killed(arguments: &[&str], moment: &Moment) {
+    kill_program(&program(), arguments, moment);
+}
+
+fn kill_program(program: &Path, arguments: &[&str], moment: &Moment) {
     let Moment { name, number, call } = moment;
     let inject = format!("inject={name}:signal=KILL:when={number}");
-    let output = strace(&["-o", "/dev/null", "-e", &inject], arguments);
+    let output = strace_program(program, &["-o", "/dev/null", "-e", &inject], arguments);
     // strace ends as its child does.
     let words = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.signal(), Some(SIGKILL), "{call}: {words}");
 }
 
 fn strace(options: &[&str], arguments: &[&str]) -> Output {
+    strace_program(&program(), options, arguments)
+}
+
+fn strace_program(program: &Path, options: &[&str], arguments: &[&str]) -> Output {
     let trace = format!("trace={TRACED}");
     Command::new("strace")
         .args(["-f", "-e", "signal=none", "-e", &trace])
         .args(options)
-        .arg(program())
+        .arg(program)
         .args(arguments)
         .output()
         .unwrap()

@@ -24,6 +24,7 @@ mod isolation;
 mod nft;
 mod ownership;
 mod plan;
+mod planner;
 mod repair;
 mod riklet;
 mod riklet_defects;
@@ -41,6 +42,9 @@ mod world;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if let Some(code) = planner::be_agent() {
+        return code;
+    }
     let arguments = libtest_mimic::Arguments::from_args();
     if !arguments.list
         && let Err(sentence) = support::gain_rights()
