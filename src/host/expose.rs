@@ -12,6 +12,9 @@ use crate::layout::{exposure_element, exposure_key, read_exposure};
 use crate::nft::{Comment, Element};
 use crate::route::Ipv4Setting;
 
+/// Others may come in between so many times.
+const ATTEMPTS: u32 = 100;
+
 impl Host {
     /// Opens a port of the host to a guest. An exposure that is in force
     /// stays as it is, so the call can be repeated.
@@ -22,8 +25,7 @@ impl Host {
     /// # Errors
     /// [`Error::Absent`] if no attached guest has the address;
     /// [`Error::Conflict`] if the port is exposed to another guest or port
-    /// (names the holder); [`Error::Full`] if the owner's table has no room
-    /// left; [`Error::Refused`] from the kernel.
+    /// (names the holder); [`Error::Refused`] from the kernel.
     pub fn expose(&mut self, exposure: &Exposure) -> Result<(), Error> {
         self.expose_all(slice::from_ref(exposure))
     }
@@ -116,17 +118,30 @@ impl Host {
 
     /// Whether any of it was in force.
     fn take_out_of_force(&mut self, mappings: &[Mapping], flows: Flows) -> Result<bool, Error> {
-        self.batch.clear();
-        let mut in_force = Vec::with_capacity(mappings.len());
-        for mapping in mappings {
-            if self.holder_of(mapping)?.as_ref() == Some(mapping) {
-                let key = Element::new(exposure_key(mapping));
-                self.batch
-                    .destroy_elements(self.layout.map_of(mapping), [key]);
-                in_force.push(mapping);
+        let mut attempts = 0..ATTEMPTS;
+        let in_force = loop {
+            // An element is deleted by its key: it must not come to lead
+            // elsewhere between the question and the deletion.
+            let generation = self.nft.generation()?;
+            self.batch.clear();
+            self.batch.based_on(generation);
+            let mut in_force = Vec::with_capacity(mappings.len());
+            for mapping in mappings {
+                if self.holder_of(mapping)?.as_ref() == Some(mapping) {
+                    let key = Element::new(exposure_key(mapping));
+                    self.batch
+                        .destroy_elements(self.layout.map_of(mapping), [key]);
+                    in_force.push(mapping);
+                }
             }
-        }
-        self.nft.commit(&mut self.batch)?;
+            match self.nft.commit(&mut self.batch) {
+                Err(Error::Stale { .. }) if attempts.next().is_some() => {}
+                result => {
+                    result?;
+                    break in_force;
+                }
+            }
+        };
         for mapping in &in_force {
             self.known.withdrawn(mapping);
         }
@@ -223,22 +238,18 @@ impl Host {
             });
             self.batch.add_elements(map, elements);
         }
-        match self.nft.commit(&mut self.batch) {
-            Err(error) if error.is_exists() => {
-                for exposure in exposures {
-                    self.check_free(exposure)?;
+        let mut attempts = 0..ATTEMPTS;
+        loop {
+            match self.commit_growing() {
+                Err(error) if error.is_exists() && attempts.next().is_some() => {
+                    for exposure in exposures {
+                        self.check_free(exposure)?;
+                        // Whoever held it has gone meanwhile.
+                        self.known.exposed(exposure);
+                    }
                 }
-                Err(error)
+                result => return result,
             }
-            Err(error) if error.raw_os_error() == Some(libc::ENFILE) => {
-                // All maps are of one size.
-                let capacity = self.layout.dnat4.capacity().unwrap_or_default();
-                Err(Error::Full {
-                    what: "exposures",
-                    capacity,
-                })
-            }
-            result => result,
         }
     }
 

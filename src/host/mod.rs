@@ -8,6 +8,7 @@ mod known;
 mod ownership;
 mod plan;
 mod rebuild;
+mod replace;
 mod watch;
 
 use std::fmt;
@@ -98,7 +99,7 @@ impl Settings {
     }
 
     /// Room for so many exposures of each kind when the owner's table is first
-    /// made, at about 11 bytes each. A plan that needs more doubles it.
+    /// made, at about 11 bytes each. When it is used up, it is doubled.
     #[must_use]
     pub fn exposures(self, exposures: u32) -> Self {
         Self { exposures, ..self }

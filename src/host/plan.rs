@@ -132,6 +132,8 @@ impl Host {
             self.known.exposed(mapping);
         }
         self.end_flows(&added, &removed, flows)?;
+        // What is remembered is what the plan was computed from.
+        self.sweep_once(flows)?;
         self.detach_all(plan)?;
         if plan.repair == Some(Repair::Missing) {
             self.forward_on_uplinks()?;
@@ -219,19 +221,15 @@ impl Host {
         mappings
     }
 
-    /// Ends what flows would not notice the change.
-    fn end_flows(
+    /// Ends the flows that would not notice the change.
+    pub(super) fn end_flows(
         &mut self,
         added: &[Mapping],
         removed: &[Mapping],
         flows: Flows,
     ) -> Result<(), Error> {
         if flows == Flows::Cut {
-            if self.swept {
-                self.cut_all(removed)?;
-            } else {
-                self.sweep_once(flows)?;
-            }
+            self.cut_all(removed)?;
             return self.end_older_flows(added);
         }
         // Of what leads elsewhere now the flows are drained.

@@ -210,6 +210,30 @@ impl Host {
         Ok(())
     }
 
+    /// Commits the batch of elements, whatever others do meanwhile. Where a set
+    /// is full, it is made larger in the same transaction. The batch stays if
+    /// the kernel refuses it.
+    pub(super) fn commit_growing(&mut self) -> Result<(), Error> {
+        let mut attempts = 0..ATTEMPTS;
+        match self.nft.commit(&mut self.batch) {
+            Err(error) if error.raw_os_error() == Some(libc::ENFILE) => {}
+            result => return self.explained(result),
+        }
+        let full = std::mem::take(&mut self.batch);
+        loop {
+            let generation = self.nft.generation()?;
+            match self.rebuild(generation, Some(&full)) {
+                Err(Error::Stale { .. }) if attempts.next().is_some() => {}
+                result => {
+                    if result.is_err() {
+                        self.batch = full;
+                    }
+                    return result;
+                }
+            }
+        }
+    }
+
     /// Commits the batch of changed elements. Where a set is full, the tables
     /// are made anew in the same transaction, that set twice as large or
     /// more.

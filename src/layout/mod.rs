@@ -134,7 +134,7 @@ impl Layout {
         let comment = table.current_comment()?.as_str();
         let (owner, schema) = comment.strip_prefix("owner=")?.split_once(" schema=")?;
         let schema = schema.parse().ok()?;
-        (owner == self.table.name().as_str()).then_some(schema)
+        (owner == table.name().as_str()).then_some(schema)
     }
 
     /// Whether rules of this chain come and go with what is wanted, so that

@@ -14,6 +14,7 @@
 )]
 
 mod agent;
+mod agents;
 mod bad_input;
 mod conntrack;
 mod crash;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let trials = [
+        agents::trials(),
         bad_input::trials(),
         conntrack::trials(),
         crash::trials(),

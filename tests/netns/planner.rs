@@ -5,8 +5,9 @@ use std::env;
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Output, Stdio};
+use std::time::{Duration, Instant};
 
-use tapwire::{Error, Guest, Host, Owner, Ownership, Settings, Wanted};
+use tapwire::{Error, Exposure, Flows, Guest, Host, Owner, Ownership, Settings, Wanted};
 
 /// The first argument of the agent.
 const AGENT: &str = "plan-agent";
@@ -82,6 +83,7 @@ fn act(verb: &str, words: &[&str]) -> Result<(), Error> {
                 std::thread::park();
             }
         }
+        "random" => random(words[0].parse().unwrap(), words[1].parse().unwrap()),
         other => panic!("no verb {other}"),
     }
 }
@@ -98,3 +100,73 @@ fn wanted(words: &[&str]) -> Result<Wanted, Error> {
     }
     Ok(wanted)
 }
+
+/// Exposes, moves and withdraws ports at random, and prints what came of it:
+/// `expose PORT ADDRESS`, `withdraw PORT ADDRESS`, `move PORT FROM TO`, or
+/// `refused`.
+fn random(seed: u64, milliseconds: u64) -> Result<(), Error> {
+    let mut host = Host::open(Owner::new("riklet")?)?;
+    let guests: Vec<_> = host
+        .guests()?
+        .iter()
+        .map(|guest| guest.ipv4().to_string())
+        .collect();
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state >> 33).unwrap() % below
+    };
+    let mut log = String::new();
+    let end = Instant::now() + Duration::from_millis(milliseconds);
+    while Instant::now() < end {
+        let place = next(PORTS);
+        let port = FIRST_PORT + place;
+        let which = next(2);
+        let [one, other] = guests_of(place).map(|guest| guests[guest].as_str());
+        let (one, other) = if which == 0 {
+            (one, other)
+        } else {
+            (other, one)
+        };
+        let exposure = |guest: &str| -> Result<Exposure, Error> {
+            Ok(format!("tcp/{port}->{guest}:80").parse()?)
+        };
+        let flows = if next(2) == 0 {
+            Flows::Cut
+        } else {
+            Flows::Drain
+        };
+        let (line, result) = match next(3) {
+            0 => (format!("expose {port} {one}"), host.expose(&exposure(one)?)),
+            1 => (
+                format!("withdraw {port} {one}"),
+                host.withdraw(&exposure(one)?, flows),
+            ),
+            _ => (
+                format!("move {port} {one} {other}"),
+                host.replace(&exposure(one)?, &exposure(other)?, flows),
+            ),
+        };
+        match result {
+            Ok(()) => log.push_str(&line),
+            Err(Error::Conflict(_) | Error::Absent { .. }) => log.push_str("refused"),
+            Err(error) => return Err(error),
+        }
+        log.push('\n');
+    }
+    std::io::stdout().write_all(log.as_bytes()).unwrap();
+    Ok(())
+}
+
+/// The ports with which the agents play.
+pub(crate) const FIRST_PORT: usize = 8000;
+pub(crate) const PORTS: usize = 8;
+
+/// The only guests, by their numbers, to which a port may ever lead.
+pub(crate) fn guests_of(place: usize) -> [usize; 2] {
+    [place % GUESTS, (place + 1) % GUESTS]
+}
+
+pub(crate) const GUESTS: usize = 4;
