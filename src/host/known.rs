@@ -139,13 +139,13 @@ impl Host {
     /// it is remembered as well, so that attaching that guest again finds its
     /// TAP and addresses.
     pub(super) fn read(&mut self) -> Result<(), Error> {
-        if self.settle()? {
+        if self.ensure_tables()? {
             self.forward_on_uplinks()?;
         }
         let generation = self.nft.generation()?;
         let listing = self.list()?;
         let links = self.rtnl.links()?;
-        self.known = self.remember(generation, &listing, &links)?;
+        self.known = self.remember(generation, &listing, &links);
         self.keep(&listing);
         Ok(())
     }
@@ -169,12 +169,7 @@ impl Host {
     }
 
     /// What `listing` and `links` tell, to be remembered.
-    pub(super) fn remember(
-        &mut self,
-        generation: u32,
-        listing: &Listing,
-        links: &[Link],
-    ) -> Result<Known, Error> {
+    pub(super) fn remember(&mut self, generation: u32, listing: &Listing, links: &[Link]) -> Known {
         let mut known = Known {
             generation,
             ..Known::default()
@@ -221,7 +216,7 @@ impl Host {
                 known.exposed(&exposure);
             }
         }
-        Ok(known)
+        known
     }
 
     /// A guest without guards as its TAP tells: the name is in the alias, the

@@ -8,7 +8,8 @@ mod known;
 mod ownership;
 mod plan;
 mod rebuild;
-mod replace;
+mod repoint;
+
 mod watch;
 
 use std::fmt;
@@ -218,7 +219,7 @@ impl Host {
     }
 
     fn started(mut self) -> Result<Self, Error> {
-        self.settle()?;
+        self.ensure_tables()?;
         self.forward_on_uplinks()?;
         self.read()?;
         Ok(self)

@@ -31,7 +31,7 @@ impl Host {
     pub fn plan(&mut self, wanted: &Wanted) -> Result<Plan, Error> {
         wanted.check()?;
         let seen = self.look()?;
-        self.known = self.remember(seen.generation, &seen.listing, &seen.links)?;
+        self.known = self.remember(seen.generation, &seen.listing, &seen.links);
         if seen.repair != Some(Repair::Missing) {
             self.keep(&seen.listing);
         }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use super::Host;
 use super::ownership::Standing;
 use crate::error::{Conflict, Error};
-use crate::layout::{Layout, schema};
+use crate::layout::{Layout, is_on_demand, schema, schema_of};
 use crate::nft::expr::{Expr, Lookup};
 use crate::nft::{
     Batch, Chain, Content, Element, Elements, Family, Name, Rule, Set, SetFlags, Table,
@@ -31,7 +31,7 @@ impl Host {
     /// # Errors
     /// [`Error::Conflict`] if there is a table of the owner's name that is not
     /// one of ours, of a newer version, or owned by another handle.
-    pub(super) fn settle(&mut self) -> Result<bool, Error> {
+    pub(super) fn ensure_tables(&mut self) -> Result<bool, Error> {
         for _ in 0..ATTEMPTS {
             let generation = self.nft.generation()?;
             if self.settled == Some(generation) {
@@ -64,7 +64,7 @@ impl Host {
         let mut repair = None;
         let mut is_orphan = false;
         for table in found.iter().flatten() {
-            match self.layout.schema_of(table) {
+            match schema_of(table) {
                 Some(version) if version == schema() => {}
                 Some(version) if version < schema() => repair = Some(Repair::Older),
                 version => return Err(self.not_ours(table, version).into()),
@@ -133,7 +133,7 @@ impl Host {
             let place = (set.family(), set.name().clone());
             contents.insert(place, keys(&self.nft.elements(set)?));
         }
-        let intact = own.are_chains(&chains, &self.layout)
+        let intact = own.are_chains(&chains)
             && own.are_rules(&rules, &contents)
             && are_sets(&self.layout, &sets);
         self.own = Some(own);
@@ -154,8 +154,8 @@ impl Host {
             chains.extend(self.nft.chains(table)?);
             rules.extend(self.nft.all_rules(table)?);
         }
-        chains.retain(|chain| self.layout.is_on_demand(chain.name()));
-        rules.retain(|rule| self.layout.is_on_demand(rule.chain()));
+        chains.retain(|chain| is_on_demand(chain.name()));
+        rules.retain(|rule| is_on_demand(rule.chain()));
         let more_of = additions(more)?;
         let mut carried = Vec::new();
         let mut sizes = HashMap::new();
@@ -173,7 +173,7 @@ impl Host {
             }
             let key = (set.family(), set.name().clone());
             let more = more_of.get(&key).copied().unwrap_or_default();
-            let before = listed.and_then(Set::capacity).or(set.capacity());
+            let before = listed.and_then(Set::capacity).or_else(|| set.capacity());
             sizes.extend(before.map(|before| (key, enlarged(before, elements.len(), more))));
             carried.push((place, elements));
         }
@@ -270,9 +270,9 @@ impl Own {
         Ok(own)
     }
 
-    fn are_chains(&self, listed: &[Chain], layout: &Layout) -> bool {
+    fn are_chains(&self, listed: &[Chain]) -> bool {
         let is_there = |own: &Chain| listed.iter().any(|one| one.is_same(own));
-        let is_own = |one: &&Chain| !layout.is_on_demand(one.name());
+        let is_own = |one: &&Chain| !is_on_demand(one.name());
         self.chains.iter().all(is_there)
             && listed.iter().filter(is_own).count() == self.chains.len()
     }

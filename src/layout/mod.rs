@@ -23,7 +23,7 @@ use crate::nft::{Batch, Comment, DataType, Family, Name, Set, Table, TableFlags}
 use crate::owner::Owner;
 
 /// The version of the layout, kept in the comments of the tables. Tables of an
-/// older one are made anew; see [`Layout::schema_of`].
+/// older one are made anew; see [`schema_of`].
 const SCHEMA: u32 = 2;
 
 /// The sets and maps of an owner, and the tables that hold them.
@@ -127,21 +127,21 @@ impl Layout {
             batch.destroy(table);
         }
     }
+}
 
-    /// The version of the layout that `table` holds; `None` if its comment
-    /// does not tell.
-    pub(crate) fn schema_of(&self, table: &Table) -> Option<u32> {
-        let comment = table.current_comment()?.as_str();
-        let (owner, schema) = comment.strip_prefix("owner=")?.split_once(" schema=")?;
-        let schema = schema.parse().ok()?;
-        (owner == table.name().as_str()).then_some(schema)
-    }
+/// The version of the layout that `table` holds; `None` if its comment does
+/// not tell.
+pub(crate) fn schema_of(table: &Table) -> Option<u32> {
+    let comment = table.current_comment()?.as_str();
+    let (owner, schema) = comment.strip_prefix("owner=")?.split_once(" schema=")?;
+    let schema = schema.parse().ok()?;
+    (owner == table.name().as_str()).then_some(schema)
+}
 
-    /// Whether rules of this chain come and go with what is wanted, so that
-    /// they are no part of the layout's own.
-    pub(crate) fn is_on_demand(&self, chain: &Name) -> bool {
-        chain.as_str().starts_with("limit")
-    }
+/// Whether rules of this chain come and go with what is wanted, so that they
+/// are no part of the layout's own.
+pub(crate) fn is_on_demand(chain: &Name) -> bool {
+    chain.as_str().starts_with("limit")
 }
 
 /// The version of the layout that is made here.

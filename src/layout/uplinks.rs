@@ -1,7 +1,7 @@
 //! The interfaces on which forwarding was switched on for the guests, as
 //! elements of the owner's sets.
 
-use super::Layout;
+use super::{Layout, schema_of};
 use crate::nft::{DataType, Element, Family, Name, Set, Table};
 use crate::types::IfName;
 
@@ -10,7 +10,7 @@ impl Layout {
     /// switched forwarding on; `None` if it belongs to none.
     pub(crate) fn uplinks_of_other(&self, table: &Table) -> Option<[Set; 2]> {
         // These two sets are the same in every version of the layout.
-        self.schema_of(table)?;
+        schema_of(table)?;
         let other = table.family() == Family::INET && table.name() != self.table.name();
         other.then(|| [uplink_set(table, UPLINKS4), uplink_set(table, UPLINKS6)])
     }

@@ -154,14 +154,12 @@ impl Compared<'_> {
         let at = self.places.get(&Place::of(&element)).copied();
         let there = at.and_then(|at| Some((at, self.listed.get(at)?, self.wanted_by.get_mut(at)?)));
         let Some((at, listed, wanted_by)) = there else {
-            return match self.added_by.get(&Place::of(&element)) {
-                Some(rival) => Met::Rival(*rival),
-                None => {
-                    self.added_by.insert(Place::of(&element).owned(), who);
-                    self.add.push(element);
-                    Met::Nothing
-                }
-            };
+            if let Some(rival) = self.added_by.get(&Place::of(&element)) {
+                return Met::Rival(*rival);
+            }
+            self.added_by.insert(Place::of(&element).owned(), who);
+            self.add.push(element);
+            return Met::Nothing;
         };
         if let Some(rival) = *wanted_by {
             return Met::Rival(rival);

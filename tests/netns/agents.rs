@@ -75,8 +75,11 @@ fn play(agents: u64) {
     let deeds = deeds(&mut watch);
     assert_eq!(replay(&deeds), present(&mut host), "the last state");
     for (pid, log) in pids.iter().zip(&logs) {
-        let own = deeds.iter().filter(|deed| deed.process == Some(*pid));
-        assert_told(own, log);
+        let own: Vec<_> = deeds
+            .iter()
+            .filter(|deed| deed.process == Some(*pid))
+            .collect();
+        assert_told(&own, log);
     }
     let refused = logs
         .iter()
@@ -208,7 +211,7 @@ fn present(host: &mut Host) -> BTreeMap<u16, String> {
 
 /// The deeds that the kernel saw of an agent are those that it told, in this
 /// order. Only to expose what is exposed already is no deed.
-fn assert_told<'d>(deeds: impl Iterator<Item = &'d Deed>, log: &str) {
+fn assert_told(deeds: &[&Deed], log: &str) {
     let mut told = log.lines().filter(|line| *line != "refused");
     for deed in deeds {
         let words = match (deed.closed.as_slice(), deed.opened.as_slice()) {
@@ -217,8 +220,12 @@ fn assert_told<'d>(deeds: impl Iterator<Item = &'d Deed>, log: &str) {
             ([(port, from)], [(_, to)]) => format!("move {port} {from} {to}"),
             other => panic!("more than was asked for: {other:?}"),
         };
-        let skipped = told.by_ref().take_while(|line| *line != words);
-        for line in skipped {
+        loop {
+            let line = told.next();
+            let line = line.unwrap_or_else(|| panic!("{words} was done and not told"));
+            if line == words {
+                break;
+            }
             assert!(line.starts_with("expose "), "{line} was told and not done");
         }
     }

@@ -146,7 +146,7 @@ fn random(seed: u64, milliseconds: u64) -> Result<(), Error> {
             ),
             _ => (
                 format!("move {port} {one} {other}"),
-                host.replace(&exposure(one)?, &exposure(other)?, flows),
+                host.repoint(&exposure(one)?, &exposure(other)?, flows),
             ),
         };
         match result {

@@ -18,17 +18,17 @@ impl Host {
     /// `to` is exposed by another than `from` (names the holder);
     /// [`Error::Stale`] only if others went on changing the ruleset all the
     /// time; [`Error::Refused`] from the kernel.
-    pub fn replace(&mut self, from: &Exposure, to: &Exposure, flows: Flows) -> Result<(), Error> {
+    pub fn repoint(&mut self, from: &Exposure, to: &Exposure, flows: Flows) -> Result<(), Error> {
         let mut attempts = 0..ATTEMPTS;
         loop {
-            match self.try_replace(from, to, flows) {
+            match self.try_repoint(from, to, flows) {
                 Err(Error::Stale { .. }) if attempts.next().is_some() => {}
                 result => return self.explained(result),
             }
         }
     }
 
-    fn try_replace(&mut self, from: &Exposure, to: &Exposure, flows: Flows) -> Result<(), Error> {
+    fn try_repoint(&mut self, from: &Exposure, to: &Exposure, flows: Flows) -> Result<(), Error> {
         let generation = self.nft.generation()?;
         let old = self.elements_of(from)?;
         let new = self.elements_of(to)?;
@@ -91,10 +91,12 @@ impl Host {
             self.known.committed();
         }
         removed.retain(|mapping| !added.contains(mapping));
-        removed
-            .iter()
-            .for_each(|mapping| self.known.withdrawn(mapping));
-        added.iter().for_each(|mapping| self.known.exposed(mapping));
+        for mapping in &removed {
+            self.known.withdrawn(mapping);
+        }
+        for mapping in &added {
+            self.known.exposed(mapping);
+        }
         self.end_flows(&added, &removed, flows)
     }
 
