@@ -19,6 +19,10 @@
 //! # Ok::<(), tapwire::Error>(())
 //! ```
 //!
+//! Or all that is wanted is said at once: [`Host::plan`] compares [`Wanted`]
+//! with what the kernel has, [`Host::commit`] changes the difference, and
+//! [`Host::watch`] keeps it so.
+//!
 //! The rooms below it are public too: [`nft`], [`route`] and [`conntrack`]
 //! speak to the kernel's subsystems in typed values; [`conn`], [`sys`] and
 //! [`wire`] are what they are made of.

@@ -120,34 +120,48 @@ impl Watch {
         Ok(plan)
     }
 
-    /// Reads all events that have come, and whether one concerns the owner.
+    /// Reads the events that have come, up to one that concerns the owner:
+    /// what was read with it happened before the next look at the ruleset.
     fn is_concerned(&mut self, host: &Host) -> Result<bool, Error> {
-        let mut concerned = self.covered == 0;
-        while let Some(event) = self.ruleset.next_event(Duration::ZERO)? {
+        if self.covered == 0 {
+            return Ok(true);
+        }
+        for _ in 0..EVENTS {
+            let Some(event) = self.ruleset.next_event(Duration::ZERO)? else {
+                break;
+            };
             match event {
                 nft::Event::New(content) | nft::Event::Gone(content) => {
                     self.touched |= is_own(host, &content);
                 }
                 nft::Event::Committed(commit) => {
-                    concerned |= self.touched && is_after(commit.generation, self.covered);
-                    self.touched = false;
+                    let touched = std::mem::take(&mut self.touched);
+                    if touched && is_after(commit.generation, self.covered) {
+                        return Ok(true);
+                    }
                 }
                 nft::Event::Overrun => {
-                    concerned = true;
                     self.touched = false;
+                    return Ok(true);
                 }
                 _ => {}
             }
         }
-        while let Some(event) = self.links.next_event(Duration::ZERO)? {
-            concerned |= match event {
+        for _ in 0..EVENTS {
+            let Some(event) = self.links.next_event(Duration::ZERO)? else {
+                break;
+            };
+            let concerned = match event {
                 route::Event::LinkGone(link) => host.slot_of(&link).is_some(),
                 route::Event::Link(link) => host.slot_of(&link).is_some() && !link.is_up(),
                 route::Event::AddressGone(_) | route::Event::Overrun => true,
                 _ => false,
             };
+            if concerned {
+                return Ok(true);
+            }
         }
-        Ok(concerned)
+        Ok(false)
     }
 }
 
@@ -182,6 +196,9 @@ fn is_after(generation: u32, other: u32) -> bool {
     let ahead = generation.wrapping_sub(other);
     ahead != 0 && ahead < u32::MAX / 2
 }
+
+/// So many events are read before looking at the clock.
+const EVENTS: usize = 4096;
 
 #[cfg(test)]
 mod tests {

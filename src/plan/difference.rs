@@ -223,3 +223,70 @@ fn is_same(listed: &Element, wanted: &Element) -> bool {
             .zip(other)
             .all(|(one, other)| one.plain() == other.plain())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nft::{Comment, Counts, L4Proto, Port};
+    use crate::owner::Owner;
+
+    fn element(port: u16, guest: u8, comment: &'static str) -> Element {
+        Element::new((L4Proto::TCP, Port(port)))
+            .data((std::net::Ipv4Addr::new(198, 18, 0, guest), Port(80)))
+            .comment(Comment::constant(comment))
+    }
+
+    #[test]
+    fn what_leads_where_it_led_goes_on_counting() {
+        let layout = Layout::new(&Owner::new("riklet").unwrap(), 8, 8).unwrap();
+        let sets = layout.exposure_sets();
+        let map = *sets
+            .iter()
+            .find(|set| set.name().as_str() == "dnat4_any")
+            .unwrap();
+        let mut listing = Listing::default();
+        let counted = |element: Element| element.counter(Counts::new(7, 700));
+        listing.take(
+            map,
+            vec![
+                counted(element(1, 2, "a")),
+                counted(element(2, 2, "a")),
+                counted(element(3, 2, "a")),
+                counted(element(4, 2, "a")),
+            ],
+        );
+        let mut comparison = Comparison::new(layout.exposure_sets(), &listing);
+        assert_eq!(comparison.want(0, map, element(1, 2, "a")), Met::Same);
+        assert_eq!(comparison.want(1, map, element(2, 2, "b")), Met::Other);
+        assert_eq!(comparison.want(2, map, element(3, 6, "b")), Met::Other);
+        assert_eq!(comparison.want(3, map, element(5, 2, "a")), Met::Nothing);
+        assert_eq!(comparison.want(4, map, element(1, 6, "b")), Met::Rival(0));
+        assert_eq!(comparison.want(5, map, element(5, 6, "b")), Met::Rival(3));
+        assert!(comparison.differs());
+        assert!(!comparison.is_touched(map, &element(1, 2, "a")));
+        for port in 2..=4 {
+            assert!(comparison.is_touched(map, &element(port, 2, "a")));
+        }
+        let changes = comparison.changes(&layout, |_| false);
+        let [change] = changes.as_slice() else {
+            panic!("{changes:?}");
+        };
+        // The one that nobody wants first.
+        let removed: Vec<u8> = change
+            .remove
+            .iter()
+            .map(|one| one.key().as_bytes()[5])
+            .collect();
+        assert_eq!(removed, [4, 2, 3]);
+        let added: Vec<_> = change.add.iter().map(Element::counts).collect();
+        assert_eq!(added, [Some(Counts::new(7, 700)), None, None]);
+    }
+
+    #[test]
+    fn range_of_one_key_is_the_key() {
+        let one = Element::new(Port(80));
+        assert_eq!(Place::of(&one), Place::of(&one.clone().to(Port(80))));
+        assert_ne!(Place::of(&one), Place::of(&one.clone().to(Port(81))));
+        assert_ne!(Place::of(&one), Place::of(&one.clone().interval_end()));
+    }
+}

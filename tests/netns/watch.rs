@@ -34,15 +34,20 @@ fn wanted(ports: std::ops::RangeInclusive<u16>) -> Wanted {
 fn what_someone_took_away_is_noticed_and_repaired() {
     let mut host = open();
     let mut watch = host.watch(wanted(1..=20)).unwrap();
-    // Elements are listed in no order, and what IPv6 does by itself comes in
-    // its own time.
+    // Elements and links are listed in no order, and what IPv6 does by itself
+    // comes in its own time.
     let state = || {
-        let all = run("nft", &["-s", "list", "ruleset"]) + &run("ip", &["-br", "addr"]);
-        let words = all
-            .split_whitespace()
-            .filter(|word| !word.starts_with("fe80:"));
-        let all = words.collect::<Vec<_>>().join(" ");
-        let mut parts: Vec<_> = all.split([',', '{', '}', '=']).map(str::trim).collect();
+        let listing = run("nft", &["-s", "list", "ruleset"]);
+        let listing = listing.split_whitespace().collect::<Vec<_>>().join(" ");
+        let parts = listing.split([',', '{', '}', '=']).map(str::trim);
+        let addresses = run("ip", &["-br", "addr"]);
+        let plain = |line: &str| {
+            let words = line.split_whitespace();
+            let words = words.filter(|word| !word.starts_with("fe80:"));
+            words.collect::<Vec<_>>().join(" ")
+        };
+        let mut parts: Vec<_> = parts.map(str::to_owned).collect();
+        parts.extend(addresses.lines().map(plain));
         parts.sort_unstable();
         parts.join("\n")
     };
