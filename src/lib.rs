@@ -27,8 +27,11 @@
 //! reply logic without I/O, for any event loop. Every change is logged at
 //! debug level through the `log` facade, in the words of `nft` and `ip`.
 
+pub mod beside;
+mod conflict;
 pub mod conn;
 pub mod conntrack;
+pub mod diag;
 pub mod error;
 pub mod exposure;
 #[cfg(feature = "__fuzzing")]
@@ -43,6 +46,7 @@ pub mod sys;
 mod types;
 pub mod wire;
 
+pub use conflict::Conflict;
 pub use error::Error;
 pub use exposure::{Exposure, Protocol};
 pub use guest::{Attachment, Guest, GuestName, Networks};

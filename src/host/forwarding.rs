@@ -118,7 +118,7 @@ impl Host {
 
     /// The link with its name if it can be an uplink: no loopback, none of
     /// our TAPs.
-    fn uplink<'l>(&self, link: &'l Link) -> Option<(IfName, &'l Link)> {
+    pub(super) fn uplink<'l>(&self, link: &'l Link) -> Option<(IfName, &'l Link)> {
         let name: IfName = link.name().parse().ok()?;
         let ours = name.as_str().starts_with(&self.owner.tap_prefix());
         (name != LOOPBACK && !ours).then_some((name, link))
@@ -149,7 +149,7 @@ fn has_switches() -> bool {
 
 /// Whether IPv6 packets that come in by this interface are not forwarded;
 /// in the calling thread's namespace.
-fn is_off_ipv6(name: IfName) -> bool {
+pub(super) fn is_off_ipv6(name: IfName) -> bool {
     let is = |setting, of| ipv6_setting(of, setting).ok();
     is(Ipv6Setting::Forwarding, ALL) == Some(0) && is(Ipv6Setting::ForceForwarding, name) == Some(0)
 }

@@ -3,7 +3,9 @@
 
 pub mod conntrack;
 pub mod if_link;
+pub mod inet_diag;
 pub mod ip;
+pub mod ip6_tables;
 pub mod neighbour;
 pub mod netfilter;
 pub mod netlink;
@@ -16,6 +18,13 @@ pub mod nf_tables_obj;
 pub mod nf_tables_stmt;
 pub mod nfnetlink;
 pub mod rtnetlink;
+pub mod sock_diag;
+pub mod tcp;
+pub mod xt_addrtype;
+pub mod xt_conntrack;
+pub mod xt_multiport;
+pub mod xt_tcpudp;
+pub mod xtables;
 
 /// A number as the kernel's header has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +53,9 @@ impl Number {
 pub const ALL: &[&[Number]] = &[
     conntrack::NUMBERS,
     if_link::NUMBERS,
+    inet_diag::NUMBERS,
     ip::NUMBERS,
+    ip6_tables::NUMBERS,
     neighbour::NUMBERS,
     netfilter::NUMBERS,
     netlink::NUMBERS,
@@ -57,6 +68,13 @@ pub const ALL: &[&[Number]] = &[
     nf_tables_stmt::NUMBERS,
     nfnetlink::NUMBERS,
     rtnetlink::NUMBERS,
+    sock_diag::NUMBERS,
+    tcp::NUMBERS,
+    xt_addrtype::NUMBERS,
+    xt_conntrack::NUMBERS,
+    xt_multiport::NUMBERS,
+    xt_tcpudp::NUMBERS,
+    xtables::NUMBERS,
 ];
 
 /// Defines a header's numbers and their table.
