@@ -1,7 +1,7 @@
 //! The chains of others in `nf_tables`, read as far as packets lead.
 
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::expressions::{Found, weigh};
 use super::probe::{Probe, Truth};
@@ -23,7 +23,7 @@ pub(crate) struct Foreign<'n> {
     /// The chains named `DOCKER-USER`.
     docker_user: Vec<Chain>,
     own_priority: i32,
-    rules: HashMap<Place, Rc<[Rule]>>,
+    rules: HashMap<Place, Arc<[Rule]>>,
     sets: HashMap<Place, Option<Set>>,
     found: HashMap<(Place, Vec<u8>), Found>,
 }
@@ -249,14 +249,14 @@ impl InTable<'_, '_> {
 impl Firewall for InTable<'_, '_> {
     type Rule = Rule;
 
-    fn rules(&mut self, chain: &str) -> Result<Rc<[Rule]>, Error> {
+    fn rules(&mut self, chain: &str) -> Result<Arc<[Rule]>, Error> {
         let place = self.place(chain);
         if let Some(rules) = self.foreign.rules.get(&place) {
-            return Ok(Rc::clone(rules));
+            return Ok(Arc::clone(rules));
         }
         let chain = Chain::new(&self.parent(), Name::unchecked(chain));
-        let rules: Rc<[Rule]> = self.foreign.rules_now(&chain)?.into();
-        self.foreign.rules.insert(place, Rc::clone(&rules));
+        let rules: Arc<[Rule]> = self.foreign.rules_now(&chain)?.into();
+        self.foreign.rules.insert(place, Arc::clone(&rules));
         Ok(rules)
     }
 

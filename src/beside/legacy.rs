@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::probe::{Interface, Probe, Truth};
 use super::walk::{Action, Firewall};
@@ -63,7 +63,7 @@ fn unreadable(table: &str, ipv6: bool, error: &Error) -> Conflict {
 pub(super) struct Table {
     pub(super) ipv6: bool,
     name: Box<str>,
-    chains: HashMap<Box<str>, Rc<[Rule]>>,
+    chains: HashMap<Box<str>, Arc<[Rule]>>,
     /// Whether the policy of a built-in chain is to drop, by its name.
     drops: HashMap<&'static str, bool>,
 }
@@ -154,7 +154,7 @@ impl Table {
 impl Firewall for &Table {
     type Rule = Rule;
 
-    fn rules(&mut self, chain: &str) -> Result<Rc<[Rule]>, Error> {
+    fn rules(&mut self, chain: &str) -> Result<Arc<[Rule]>, Error> {
         Ok(self.chains.get(chain).cloned().unwrap_or_default())
     }
 

@@ -1,6 +1,6 @@
 //! The way of a packet through chains, whoever keeps them.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::probe::{Probe, Truth};
 use crate::error::Error;
@@ -23,7 +23,7 @@ pub(super) trait Firewall {
     type Rule;
 
     /// The rules of a chain; none if it is not there.
-    fn rules(&mut self, chain: &str) -> Result<Rc<[Self::Rule]>, Error>;
+    fn rules(&mut self, chain: &str) -> Result<Arc<[Self::Rule]>, Error>;
 
     /// Whether the packet meets the rule's conditions, and what follows.
     fn weigh(&mut self, rule: &Self::Rule, probe: &Probe) -> Result<(Truth, Action), Error>;
@@ -151,7 +151,7 @@ mod tests {
     impl Firewall for Fixed {
         type Rule = (Truth, Action);
 
-        fn rules(&mut self, chain: &str) -> Result<Rc<[Self::Rule]>, Error> {
+        fn rules(&mut self, chain: &str) -> Result<Arc<[Self::Rule]>, Error> {
             Ok(self.0.get(chain).cloned().unwrap_or_default().into())
         }
 

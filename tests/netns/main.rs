@@ -15,6 +15,7 @@
 
 mod agent;
 mod bad_input;
+mod beside;
 mod conntrack;
 mod crash;
 mod expose;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
     }
     let trials = [
         bad_input::trials(),
+        beside::trials(),
         conntrack::trials(),
         crash::trials(),
         expose::trials(),
