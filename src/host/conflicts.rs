@@ -5,6 +5,7 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::Host;
+use super::forward_all::opened;
 use super::forwarding::is_off_ipv6;
 use crate::beside::{Around, Foreign, Legacy, is_shim, shim, shim_places, survey};
 use crate::conflict::{Conflict, HostPort};
@@ -158,43 +159,22 @@ impl Host {
         let mut uplinks = [Vec::new(), Vec::new()];
         for (uplinks, far) in uplinks.iter_mut().zip([FAR4, FAR6]) {
             let outside = self.way_to(far)?;
-            let all = self.facing_outside(links, addresses, far.is_ipv4());
+            let all = facing_outside(links, addresses, far.is_ipv4());
             let leads = |&(_, index): &(IfName, IfIndex)| Some(index) == outside;
             let outside = all.iter().copied().find(leads);
             *uplinks = outside.map_or(all, |only| vec![only]);
         }
-        let of_tap = |address: &&Address| {
+        let on_others = |address: &&Address| {
             let link = links.iter().find(|link| link.index() == address.index());
-            !link.is_some_and(|link| self.slot_of(link).is_some())
+            link.is_some_and(|link| opened(link).is_some())
         };
-        let local = addresses.iter().filter(of_tap);
+        let local = addresses.iter().filter(on_others);
         Ok(Around {
             tap: (guest.tap, index_of(&guest.tap)),
             guest: [guest.ipv4.into(), guest.ipv6.into()],
             uplinks,
             local: local.map(|address| address.net().addr()).collect(),
         })
-    }
-
-    /// The interfaces of others with addresses of a family that others can
-    /// reach.
-    fn facing_outside(
-        &self,
-        links: &[Link],
-        addresses: &[Address],
-        ipv4: bool,
-    ) -> Vec<(IfName, IfIndex)> {
-        let universal: BTreeSet<IfIndex> = addresses
-            .iter()
-            .filter(|address| address.net().addr().is_ipv4() == ipv4)
-            .filter(|address| address.address_scope() == crate::route::Scope::UNIVERSE)
-            .map(Address::index)
-            .collect();
-        let uplinks = links.iter().filter_map(|link| self.uplink(link));
-        uplinks
-            .map(|(name, link)| (name, link.index()))
-            .filter(|(_, index)| universal.contains(index))
-            .collect()
     }
 
     /// The interface by which packets to `address` leave.
@@ -261,7 +241,7 @@ impl Host {
             own.max(all) == Some(STRICT)
         };
         let mut conflicts = Vec::new();
-        for (interface, index) in self.facing_outside(links, addresses, true) {
+        for (interface, index) in facing_outside(links, addresses, true) {
             let link = links.iter().find(|link| link.index() == index);
             if !link.is_some_and(strict) {
                 continue;
@@ -290,14 +270,14 @@ impl Host {
         around: &Around,
     ) -> Result<Vec<Conflict>, Error> {
         let is_off = |link: &Link| link.ipv4_setting(Ipv4Setting::Forwarding) == Some(0);
-        let outside4 = self.facing_outside(links, addresses, true);
+        let outside4 = facing_outside(links, addresses, true);
         let ipv4 = links.iter().filter(|link| {
             let concerned = self.slot_of(link).is_some()
                 || outside4.iter().any(|(_, index)| *index == link.index());
             concerned && is_off(link)
         });
         let ipv4 = ipv4.filter_map(|link| link.name().parse().ok());
-        let outside6 = self.facing_outside(links, addresses, false);
+        let outside6 = facing_outside(links, addresses, false);
         let outside6 = outside6.into_iter().map(|(name, _)| name);
         // One TAP stands for all: what switches them off does so at once.
         let (tap, index) = around.tap;
@@ -333,6 +313,22 @@ impl Host {
         let conflict = |ipv6| Conflict::BridgeNetfilter { bridge, ipv6 };
         Ok(on.into_iter().map(conflict).collect())
     }
+}
+
+/// The interfaces of others with addresses of a family that others can
+/// reach.
+fn facing_outside(links: &[Link], addresses: &[Address], ipv4: bool) -> Vec<(IfName, IfIndex)> {
+    let universal: BTreeSet<IfIndex> = addresses
+        .iter()
+        .filter(|address| address.net().addr().is_ipv4() == ipv4)
+        .filter(|address| address.address_scope() == crate::route::Scope::UNIVERSE)
+        .map(Address::index)
+        .collect();
+    links
+        .iter()
+        .filter(|link| universal.contains(&link.index()))
+        .filter_map(|link| Some((opened(link)?, link.index())))
+        .collect()
 }
 
 /// The host's side of an exposure.

@@ -118,7 +118,7 @@ impl Host {
 
     /// The link with its name if it can be an uplink: no loopback, none of
     /// our TAPs.
-    pub(super) fn uplink<'l>(&self, link: &'l Link) -> Option<(IfName, &'l Link)> {
+    fn uplink<'l>(&self, link: &'l Link) -> Option<(IfName, &'l Link)> {
         let name: IfName = link.name().parse().ok()?;
         let ours = name.as_str().starts_with(&self.owner.tap_prefix());
         (name != LOOPBACK && !ours).then_some((name, link))

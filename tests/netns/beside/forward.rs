@@ -202,7 +202,7 @@ fn shim_is_no_hole() {
     let from_guest = crate::world::ask_from(&node.vm, protocol, direct, NEVER);
     assert_eq!(from_guest, None, "from a guest to another");
     // The way is there: without our own chain the packets would arrive.
-    node.sh("nft flush chain inet riklet to_guest");
+    node.sh("nft flush chain inet riklet forward");
     assert!(ask(SOON).is_some());
 }
 

@@ -58,7 +58,7 @@ fn ports(conflicts: &[Conflict]) -> Vec<(String, Winner, bool)> {
 
 fn nat(node: &Node, priority: i32, rules: &str) {
     let table = format!(
-        "table inet site {{ chain pre {{ type nat hook prerouting priority {priority}; {rules} }} }}"
+        "table inet site {{\nchain pre {{ type nat hook prerouting priority {priority}; {rules}\n}}\n}}\n"
     );
     node.run("nft", &[&table]);
 }
@@ -93,7 +93,8 @@ fn maps_are_asked_for_the_port_alone() {
         -110,
         "dnat ip to ip daddr . tcp dport map { 203.0.113.2 . 8080 : 192.0.2.9 . 80, 203.0.113.2 . 8081 : 192.0.2.9 . 81 }
          meta l4proto . th dport vmap { udp . 8080 : drop, tcp . 8090 : goto other }
-         } chain other { redirect to :9",
+         }
+         chain other { redirect to :9",
     );
     let wanted = |texts: &[&str]| -> Vec<Exposure> {
         let guest = format!("->198.18.0.2:{GUEST_PORT}");
