@@ -9,7 +9,7 @@ use super::registers::Registers;
 use super::walk::{Action, Firewall, Spot};
 use crate::conflict::{ForeignChain, ForeignRule};
 use crate::error::Error;
-use crate::nft::expr::Lookup;
+use crate::nft::expr::{Expr, Lookup};
 use crate::nft::{
     Chain, ChainType, Data, Family, Hook, Name, Nft, Policy, Rule, Set, Table, TableFlags, Value,
 };
@@ -147,7 +147,7 @@ impl<'n> Foreign<'n> {
     }
 
     /// Where a shim for `base` belongs: in `DOCKER-USER` if the chain leads
-    /// there without a condition, else in the chain itself.
+    /// there, else in the chain itself.
     pub(super) fn shim_chain(&mut self, base: &Base) -> Result<Chain, Error> {
         let user = self.docker_user.iter().find(|chain| {
             chain.family() == base.chain.family() && chain.table() == base.chain.table()
@@ -159,7 +159,7 @@ impl<'n> Foreign<'n> {
         let leads_there = rules.iter().any(|rule| {
             let last = rule.expressions().last();
             let verdict = match last {
-                Some(crate::nft::expr::Expr::Immediate(it)) => it.value(),
+                Some(Expr::Immediate(it)) => it.value(),
                 _ => return false,
             };
             matches!(verdict, Value::Verdict(verdict) if verdict.chain() == Some(user.name()))

@@ -83,7 +83,8 @@ pub enum Conflict {
     },
     /// Packets that come in by an interface are not forwarded.
     NotForwarding {
-        /// The interface: one with an address of the host, or a guest's TAP.
+        /// The interface: one with an address of the host, or a guest's TAP;
+        /// `all` for IPv6 before Linux 6.17, which has one switch for all.
         interface: IfName,
         /// Whether IPv6 is concerned, else IPv4.
         ipv6: bool,

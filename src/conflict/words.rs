@@ -104,6 +104,9 @@ impl Conflict {
             Self::StrictReversePath { interface, .. } => {
                 format!("connections to exposed ports from beyond {interface}'s own network").into()
             }
+            Self::NotForwarding { interface, .. } if interface.as_str() == "all" => {
+                "guests get nothing over IPv6".into()
+            }
             Self::NotForwarding { interface, .. } => {
                 format!("guests get nothing that comes in by {interface}").into()
             }
@@ -210,10 +213,10 @@ pub(super) fn source(chain: &ForeignChain, rule: Option<&ForeignRule>) -> String
 }
 
 pub(super) fn forwarding(interface: IfName, ipv6: bool) -> String {
-    if ipv6 {
-        format!("net.ipv6.conf.{interface}.force_forwarding")
-    } else {
-        format!("net.ipv4.conf.{interface}.forwarding")
+    match (ipv6, interface.as_str()) {
+        (true, "all") => "net.ipv6.conf.all.forwarding".to_owned(),
+        (true, name) => format!("net.ipv6.conf.{name}.force_forwarding"),
+        (false, name) => format!("net.ipv4.conf.{name}.forwarding"),
     }
 }
 
@@ -230,5 +233,65 @@ pub(super) fn legacy(ipv6: bool) -> &'static str {
         "ip6tables-legacy"
     } else {
         "iptables-legacy"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_conflict_says_what_it_breaks_and_what_to_do() {
+        let eth0 = IfName::constant("eth0");
+        let all = IfName::constant("all");
+        let conflicts = [
+            Conflict::new("tcp/80->198.18.0.2:80", "tcp/80->198.18.0.6:80 of guest b"),
+            Conflict::ConntrackNearLimit {
+                entries: 950,
+                limit: 1000,
+            },
+            Conflict::LegacyUnreadable {
+                table: "nat".into(),
+                ipv6: true,
+                errno: libc::EPERM,
+            },
+            Conflict::NotForwarding {
+                interface: all,
+                ipv6: true,
+            },
+            Conflict::StrictReversePath {
+                interface: eth0,
+                answers_by: None,
+            },
+        ];
+        let words = conflicts.map(|it| [it.to_string(), it.breaks().into(), it.remedy().into()]);
+        let expected = [
+            [
+                "tcp/80->198.18.0.2:80 clashes with tcp/80->198.18.0.6:80 of guest b",
+                "tcp/80->198.18.0.2:80",
+                "take the other back first, or want something else",
+            ],
+            [
+                "950 of 1000 connections are tracked",
+                "new connections of the whole host, guests included, once it is full",
+                "sysctl -w net.netfilter.nf_conntrack_max=2000, or find who opens them (conntrack -L)",
+            ],
+            [
+                "table nat of ip6tables-legacy is in use and cannot be read: Operation not permitted (os error 1)",
+                "it may translate what is for exposed ports, unseen",
+                "look at it: ip6tables-legacy -t nat -S",
+            ],
+            [
+                "net.ipv6.conf.all.forwarding is 0",
+                "guests get nothing over IPv6",
+                "open the host again, or sysctl -w net.ipv6.conf.all.forwarding=1",
+            ],
+            [
+                "rp_filter is strict on eth0, but the way back to the outside is missing",
+                "connections to exposed ports from beyond eth0's own network",
+                "sysctl -w net.ipv4.conf.eth0.rp_filter=2 (and no 1 in all)",
+            ],
+        ];
+        assert_eq!(words, expected.map(|three| three.map(str::to_owned)));
     }
 }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::Host;
 use super::forward_all::opened;
-use super::forwarding::is_off_ipv6;
+use super::forwarding::{ALL, has_switches};
 use crate::beside::{Around, Foreign, Legacy, is_shim, shim, shim_places, survey};
 use crate::conflict::{Conflict, HostPort};
 use crate::conn::Connection;
@@ -15,8 +15,8 @@ use crate::diag;
 use crate::error::Error;
 use crate::exposure::Exposure;
 use crate::guest::Guest;
-use crate::nft::Chain;
-use crate::route::{Address, Ipv4Setting, Link, RouteFilter};
+use crate::nft::{Batch, Chain};
+use crate::route::{Address, Ipv4Setting, Ipv6Setting, Link, RouteFilter, Scope, ipv6_setting};
 use crate::types::{IfIndex, IfName};
 
 impl Host {
@@ -127,12 +127,12 @@ impl Host {
     /// changes it meanwhile.
     fn change_foreign(
         &mut self,
-        mut fill: impl FnMut(&mut Self, &mut crate::nft::Batch) -> Result<(), Error>,
+        mut fill: impl FnMut(&mut Self, &mut Batch) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let mut attempts = 0..ATTEMPTS;
         loop {
             let generation = self.nft.generation()?;
-            let mut batch = crate::nft::Batch::new();
+            let mut batch = Batch::new();
             fill(self, &mut batch)?;
             batch.based_on(generation);
             match self.nft.commit(&mut batch) {
@@ -282,10 +282,7 @@ impl Host {
         // One TAP stands for all: what switches them off does so at once.
         let (tap, index) = around.tap;
         let names: Vec<IfName> = outside6.chain(index.map(|_| tap)).collect();
-        let ipv6 = self.inside(|| {
-            let off = names.into_iter().filter(|name| is_off_ipv6(*name));
-            Ok(off.collect::<Vec<IfName>>())
-        })?;
+        let ipv6 = self.inside(|| Ok(not_forwarding_ipv6(names)))?;
         let conflict = |ipv6| move |interface| Conflict::NotForwarding { interface, ipv6 };
         let ipv4 = ipv4.map(conflict(false));
         Ok(ipv4.chain(ipv6.into_iter().map(conflict(true))).collect())
@@ -321,7 +318,7 @@ fn facing_outside(links: &[Link], addresses: &[Address], ipv4: bool) -> Vec<(IfN
     let universal: BTreeSet<IfIndex> = addresses
         .iter()
         .filter(|address| address.net().addr().is_ipv4() == ipv4)
-        .filter(|address| address.address_scope() == crate::route::Scope::UNIVERSE)
+        .filter(|address| address.address_scope() == Scope::UNIVERSE)
         .map(Address::index)
         .collect();
     links
@@ -329,6 +326,24 @@ fn facing_outside(links: &[Link], addresses: &[Address], ipv4: bool) -> Vec<(IfN
         .filter(|link| universal.contains(&link.index()))
         .filter_map(|link| Some((opened(link)?, link.index())))
         .collect()
+}
+
+/// The interfaces among these that do not forward IPv6, or `all` where the
+/// kernel has one switch for all; none without IPv6. In the calling thread's
+/// namespace.
+fn not_forwarding_ipv6(mut names: Vec<IfName>) -> Vec<IfName> {
+    if ipv6_setting(ALL, Ipv6Setting::Forwarding).ok() != Some(0) {
+        return Vec::new();
+    }
+    if !has_switches() {
+        return vec![ALL];
+    }
+    let is_off = |name: &IfName| {
+        let value = ipv6_setting(*name, Ipv6Setting::ForceForwarding);
+        value.ok() == Some(0)
+    };
+    names.retain(is_off);
+    names
 }
 
 /// The host's side of an exposure.

@@ -143,13 +143,13 @@ fn uplink_names(elements: &[Element]) -> BTreeSet<IfName> {
 
 /// Whether each interface has a switch of its own for IPv6; in the calling
 /// thread's namespace.
-fn has_switches() -> bool {
+pub(super) fn has_switches() -> bool {
     ipv6_setting(LOOPBACK, Ipv6Setting::ForceForwarding).is_ok()
 }
 
 /// Whether IPv6 packets that come in by this interface are not forwarded;
 /// in the calling thread's namespace.
-pub(super) fn is_off_ipv6(name: IfName) -> bool {
+fn is_off_ipv6(name: IfName) -> bool {
     let is = |setting, of| ipv6_setting(of, setting).ok();
     is(Ipv6Setting::Forwarding, ALL) == Some(0) && is(Ipv6Setting::ForceForwarding, name) == Some(0)
 }
@@ -165,4 +165,4 @@ fn stop_forwarding_ipv6_from(name: IfName) -> Result<(), Error> {
 pub(super) const LOOPBACK: IfName = IfName::constant("lo");
 
 /// What stands for all interfaces under `/proc/sys/net/ipv6/conf`.
-const ALL: IfName = IfName::constant("all");
+pub(super) const ALL: IfName = IfName::constant("all");

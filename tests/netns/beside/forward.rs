@@ -1,6 +1,7 @@
 //! Chains of others that drop what is forwarded.
 
 use libtest_mimic::Trial;
+use tapwire::nft::{Batch, Chain, ChainType, Family, Hook, Name, Nft, Policy, Table, TableFlags};
 use tapwire::{Conflict, Guest};
 
 use super::{Node, forward_drops};
@@ -14,6 +15,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         iptables_restore_and_flush_leave_exposures_alone,
         shim_is_put_once_and_goes_with_the_host,
         shim_is_no_hole,
+        shim_goes_to_the_head_where_docker_user_comes_too_late,
     ];
     trials.extend(
         trials![needs ["nft", "iptables-legacy", "ip6tables-legacy"]:
@@ -29,6 +31,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]);
     trials.extend(trials![needs ["nft"]:
         chain_that_accepts_guests_is_no_conflict,
+        table_that_a_program_owns_is_told_and_left_alone,
     ]);
     trials
 }
@@ -395,4 +398,45 @@ fn chain_that_accepts_guests_is_no_conflict() {
         [("chain inet site forward".to_owned(), false, true)]
     );
     assert!(node.exposed(0) && !node.egress(0, NEVER));
+}
+
+fn shim_goes_to_the_head_where_docker_user_comes_too_late() {
+    let mut node = Node::new();
+    restore(&node, "iptables-nft-restore", DOCKER);
+    node.sh("iptables-nft -I FORWARD -i eth0 -j DROP");
+    let before = node.ruleset();
+    assert!(node.silent(0));
+    assert_eq!(node.host.add_shim().unwrap(), []);
+    assert!(node.exposed(0));
+    node.host.remove_shim().unwrap();
+    assert_eq!(node.ruleset(), before);
+}
+
+fn table_that_a_program_owns_is_told_and_left_alone() {
+    let mut node = Node::new();
+    let mut program = node.world.node.run(|| Nft::open().unwrap()).unwrap();
+    let table = Table::new(Family::INET, Name::constant("site")).flags(TableFlags::OWNER);
+    let (name, hook) = (Name::constant("forward"), Hook::FORWARD);
+    let chain = Chain::base(&table, name, ChainType::FILTER, hook, 0).policy(Policy::DROP);
+    let mut batch = Batch::new();
+    batch.add(&table).add(&chain);
+    program.commit(&mut batch).unwrap();
+    let left = node.host.add_shim().unwrap();
+    let [
+        conflict @ Conflict::ForwardDrop {
+            chain, rule: None, ..
+        },
+    ] = left.as_slice()
+    else {
+        panic!("{left:#?}");
+    };
+    assert!(chain.is_owned());
+    assert!(
+        conflict.remedy().contains("have the program"),
+        "{conflict:?}"
+    );
+    assert!(node.silent(0));
+    drop(program);
+    assert!(node.exposed(0));
+    assert_eq!(node.conflicts(), []);
 }

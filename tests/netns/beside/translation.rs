@@ -91,10 +91,10 @@ fn maps_are_asked_for_the_port_alone() {
     nat(
         &node,
         -110,
-        "dnat ip to ip daddr . tcp dport map { 203.0.113.2 . 8080 : 192.0.2.9 . 80, 203.0.113.2 . 8081 : 192.0.2.9 . 81 }
+        "meta l4proto tcp dnat ip to ip daddr . tcp dport map { 203.0.113.2 . 8080 : 192.0.2.9 . 80, 203.0.113.2 . 8081 : 192.0.2.9 . 81 }
          meta l4proto . th dport vmap { udp . 8080 : drop, tcp . 8090 : goto other }
          }
-         chain other { redirect to :9",
+         chain other { meta l4proto tcp redirect to :9",
     );
     let wanted = |texts: &[&str]| -> Vec<Exposure> {
         let guest = format!("->198.18.0.2:{GUEST_PORT}");
