@@ -189,7 +189,7 @@ fn load_ct(ct: &Ct, probe: &Probe, registers: &mut Registers) -> Truth {
                 known.map(|bits| (bits != 0).then_some(if probe.translated { bits } else { 0 }));
             registers.store(to, bytes);
         }
-        CtKey::DIRECTION => registers.store_known(to, &[u8::from(probe.reply)]),
+        CtKey::DIRECTION => registers.store_known(to, &[u8::from(probe.state != ct::State::NEW)]),
         _ => registers.forget(to, 16),
     }
     Truth::Yes

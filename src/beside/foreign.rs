@@ -211,14 +211,11 @@ impl InTable<'_, '_> {
         let Foreign {
             nft, sets, found, ..
         } = &mut *self.foreign;
-        let set = match sets.get(&place) {
-            Some(set) => set,
-            None => {
-                let set = nft.set(&parent, lookup.set())?;
-                sets.entry(place.clone()).or_insert(set)
-            }
-        };
-        let Some(set) = set else {
+        if !sets.contains_key(&place) {
+            let set = nft.set(&parent, lookup.set())?;
+            sets.insert(place.clone(), set);
+        }
+        let Some(Some(set)) = sets.get(&place) else {
             return Ok(Found::UNKNOWN);
         };
         let length = usize::try_from(set.key().length()).unwrap_or_default();

@@ -83,12 +83,10 @@ pub(super) struct Probe {
     pub(super) protocol: Option<u8>,
     /// The destination port.
     pub(super) port: Option<u16>,
-    /// Of its connection.
+    /// Of its connection: new for the first packet, else of an answer.
     pub(super) state: ct::State,
     /// Whether its connection's destination is translated.
     pub(super) translated: bool,
-    /// Whether it is an answer.
-    pub(super) reply: bool,
 }
 
 impl Probe {

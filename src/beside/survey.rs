@@ -70,7 +70,7 @@ pub(crate) fn survey(
                 let rule = legacy_rule(table, &taken.spot)?;
                 let is_new = conflicts.iter().all(|known| {
                     !matches!(known, Conflict::Translated { port, rule: other, chain: at, .. }
-                        if *port == taken.port && *other == rule && at.legacy)
+                        if *port == taken.port && **other == rule && at.legacy)
                 });
                 conflicts.extend(is_new.then(|| taken.into_conflict(&chain, rule, own)));
             }
@@ -111,11 +111,11 @@ fn legacy_rule(mut table: &Table, spot: &Spot) -> Result<ForeignRule, Error> {
     })
 }
 
-/// What a chain at hook `forward` stops, and where: by the first rule that
-/// does, or by its policy.
+/// What a chain at hook `forward` stops: neither, or one, or both.
 #[derive(Debug, Default)]
 struct Stop {
-    by: Option<Option<Spot>>,
+    /// The first rule that does; `None` if it is the policy.
+    by: Option<Spot>,
     exposures: bool,
     egress: bool,
 }
@@ -126,12 +126,12 @@ impl Stop {
         chain: ForeignChain,
         rule_at: impl FnOnce(&Spot) -> Result<ForeignRule, Error>,
     ) -> Result<Option<Conflict>, Error> {
-        let Some(by) = self.by else {
+        if !self.exposures && !self.egress {
             return Ok(None);
-        };
+        }
         Ok(Some(Conflict::ForwardDrop {
-            rule: by.as_ref().map(rule_at).transpose()?,
-            chain,
+            rule: self.by.as_ref().map(rule_at).transpose()?.map(Box::new),
+            chain: Box::new(chain),
             exposures: self.exposures,
             egress: self.egress,
         }))
@@ -152,8 +152,8 @@ impl Taken {
     fn into_conflict(self, chain: &ForeignChain, rule: ForeignRule, own: i32) -> Conflict {
         Conflict::Translated {
             port: self.port,
-            chain: chain.clone(),
-            rule,
+            chain: Box::new(chain.clone()),
+            rule: Box::new(rule),
             wins: winner(chain.priority, own),
             certain: self.certain,
         }
@@ -199,7 +199,9 @@ impl Around {
                 End::Falls if policy_drops => None,
                 _ => continue,
             };
-            stop.by.get_or_insert(by);
+            if !stop.exposures && !stop.egress {
+                stop.by = by;
+            }
             match flow {
                 Flow::Exposure => stop.exposures = true,
                 Flow::Egress => stop.egress = true,
@@ -230,7 +232,6 @@ impl Around {
                     port: None,
                     state: ct::State::NEW,
                     translated: true,
-                    reply: false,
                 };
                 let answer = Probe {
                     incoming: tap,
@@ -238,13 +239,11 @@ impl Around {
                     source: guest,
                     destination: None,
                     state: ct::State::ESTABLISHED,
-                    reply: true,
                     ..to_guest.clone()
                 };
                 let egress = Probe {
                     state: ct::State::NEW,
                     translated: false,
-                    reply: false,
                     ..answer.clone()
                 };
                 flows.push((Flow::Exposure, to_guest));
@@ -400,7 +399,6 @@ fn entering(ipv4: bool, hook: Hook) -> Probe {
         port: None,
         state: ct::State::NEW,
         translated: false,
-        reply: false,
     }
 }
 

@@ -94,12 +94,14 @@ impl<F: Firewall> Walk<'_, F> {
             };
             self.left = left;
             let (truth, action) = self.firewall.weigh(rule, self.probe)?;
+            if truth == Truth::No {
+                continue;
+            }
             let spot = || Spot {
                 chain: chain.into(),
                 index,
             };
             let ended = match (truth, action) {
-                (Truth::No, _) | (_, Action::Continue) => continue,
                 (Truth::Maybe, Action::Take) => {
                     self.note(spot());
                     continue;
@@ -110,7 +112,7 @@ impl<F: Firewall> Walk<'_, F> {
                     }
                     continue;
                 }
-                (Truth::Maybe, _) => continue,
+                (Truth::Maybe | Truth::No, _) | (_, Action::Continue) => continue,
                 (Truth::Yes, Action::Accept) => End::Accepted,
                 (Truth::Yes, Action::Drop) => End::Dropped(spot()),
                 (Truth::Yes, Action::Take) => End::Taken(spot()),

@@ -37,9 +37,9 @@ pub enum Conflict {
     /// guests. No accept elsewhere can prevent that.
     ForwardDrop {
         /// The base chain.
-        chain: ForeignChain,
+        chain: Box<ForeignChain>,
         /// The rule that drops; `None` if it is the chain's policy.
-        rule: Option<ForeignRule>,
+        rule: Option<Box<ForeignRule>>,
         /// Whether it stops connections to exposed ports, or their answers.
         exposures: bool,
         /// Whether it stops connections that guests open.
@@ -50,9 +50,9 @@ pub enum Conflict {
         /// The wanted port.
         port: HostPort,
         /// The base chain in which that happens.
-        chain: ForeignChain,
+        chain: Box<ForeignChain>,
         /// The rule that translates.
-        rule: ForeignRule,
+        rule: Box<ForeignRule>,
         /// Who decides: the foreign chain if it comes earlier, else the
         /// exposure, which then takes the port away.
         wins: Winner,
@@ -149,7 +149,7 @@ impl Conflict {
     pub fn holder(&self) -> Cow<'_, str> {
         match self {
             Self::Held { holder, .. } => holder.as_ref().into(),
-            Self::ForwardDrop { chain, rule, .. } => words::source(chain, rule.as_ref()).into(),
+            Self::ForwardDrop { chain, rule, .. } => words::source(chain, rule.as_deref()).into(),
             Self::Translated { chain, rule, .. } => words::source(chain, Some(rule)).into(),
             Self::Listening { socket, .. } => format!("a socket on {socket}").into(),
             Self::StrictReversePath { interface, .. } => {

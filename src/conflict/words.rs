@@ -15,7 +15,7 @@ impl fmt::Display for Conflict {
                 write!(
                     f,
                     "{} drops {}",
-                    source(chain, rule.as_ref()),
+                    source(chain, rule.as_deref()),
                     self.breaks()
                 )
             }

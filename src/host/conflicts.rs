@@ -145,12 +145,11 @@ impl Host {
     /// What packets of guests are like here.
     fn around(&mut self, links: &[Link], addresses: &[Address]) -> Result<Around, Error> {
         let guest = self.known.guests().next().cloned();
-        let guest = match guest {
-            Some(guest) => guest,
-            None => {
-                let sample = Guest::new("sample")?;
-                self.networks.attachment(&self.owner, &sample, 0)?
-            }
+        let guest = if let Some(guest) = guest {
+            guest
+        } else {
+            let sample = Guest::new("sample")?;
+            self.networks.attachment(&self.owner, &sample, 0)?
         };
         let index_of = |name: &IfName| {
             let link = links.iter().find(|link| link.name() == name.as_str());
