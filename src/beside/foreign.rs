@@ -7,6 +7,7 @@ use super::expressions::{Found, weigh};
 use super::probe::{Probe, Truth};
 use super::registers::Registers;
 use super::walk::{Action, Firewall, Spot};
+use super::window::Window;
 use crate::conflict::{ForeignChain, ForeignRule};
 use crate::error::Error;
 use crate::nft::expr::{Expr, Lookup};
@@ -23,13 +24,20 @@ pub(crate) struct Foreign<'n> {
     /// The chains named `DOCKER-USER`.
     docker_user: Vec<Chain>,
     own_priority: i32,
-    rules: HashMap<Place, Arc<[Rule]>>,
+    rules: HashMap<Place, Arc<[Kept]>>,
     sets: HashMap<Place, Option<Set>>,
     found: HashMap<(Place, Vec<u8>), Found>,
 }
 
 /// Family, table, and chain or set.
 type Place = (Family, Box<str>, Box<str>);
+
+/// A rule with the ports that it can be about.
+#[derive(Debug)]
+pub(super) struct Kept {
+    rule: Rule,
+    window: Window,
+}
 
 /// A base chain of someone else.
 #[derive(Debug, Clone)]
@@ -137,7 +145,7 @@ impl<'n> Foreign<'n> {
     /// The rule at a place that a walk has found.
     pub(super) fn rule_at(&mut self, base: &Base, spot: &Spot) -> Result<ForeignRule, Error> {
         let rules = self.table_of(base).rules(&spot.chain)?;
-        let rule = rules.get(spot.index);
+        let rule = rules.get(spot.index).map(|kept| &kept.rule);
         Ok(ForeignRule {
             chain: spot.chain.clone(),
             handle: rule.and_then(Rule::handle),
@@ -156,8 +164,8 @@ impl<'n> Foreign<'n> {
             return Ok(base.chain.clone());
         };
         let rules = self.table_of(base).rules(base.chain.name().as_str())?;
-        let leads_there = rules.iter().any(|rule| {
-            let last = rule.expressions().last();
+        let leads_there = rules.iter().any(|kept| {
+            let last = kept.rule.expressions().last();
             let verdict = match last {
                 Some(Expr::Immediate(it)) => it.value(),
                 _ => return false,
@@ -244,21 +252,30 @@ impl InTable<'_, '_> {
 }
 
 impl Firewall for InTable<'_, '_> {
-    type Rule = Rule;
+    type Rule = Kept;
 
-    fn rules(&mut self, chain: &str) -> Result<Arc<[Rule]>, Error> {
+    fn rules(&mut self, chain: &str) -> Result<Arc<[Kept]>, Error> {
         let place = self.place(chain);
         if let Some(rules) = self.foreign.rules.get(&place) {
             return Ok(Arc::clone(rules));
         }
         let chain = Chain::new(&self.parent(), Name::unchecked(chain));
-        let rules: Arc<[Rule]> = self.foreign.rules_now(&chain)?.into();
+        let rules = self.foreign.rules_now(&chain)?.into_iter();
+        let keep = |rule: Rule| Kept {
+            window: Window::of(&rule),
+            rule,
+        };
+        let rules: Arc<[Kept]> = rules.map(keep).collect();
         self.foreign.rules.insert(place, Arc::clone(&rules));
         Ok(rules)
     }
 
-    fn weigh(&mut self, rule: &Rule, probe: &Probe) -> Result<(Truth, Action), Error> {
-        weigh(rule, probe, |lookup, registers| {
+    fn window(kept: &Kept) -> Window {
+        kept.window
+    }
+
+    fn weigh(&mut self, kept: &Kept, probe: &Probe) -> Result<(Truth, Action), Error> {
+        weigh(&kept.rule, probe, |lookup, registers| {
             self.look_up(lookup, registers)
         })
     }

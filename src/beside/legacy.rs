@@ -10,6 +10,7 @@ use self::entry::Entries;
 pub(super) use self::rule::Rule;
 use super::probe::{Probe, Truth};
 use super::walk::{Action, Firewall};
+use super::window::Window;
 use crate::conflict::{Conflict, ForeignChain};
 use crate::error::Error;
 use crate::nft::{Hook, priority};
@@ -146,6 +147,10 @@ impl Firewall for &Table {
 
     fn rules(&mut self, chain: &str) -> Result<Arc<[Rule]>, Error> {
         Ok(self.chains.get(chain).cloned().unwrap_or_default())
+    }
+
+    fn window(rule: &Rule) -> Window {
+        rule.window
     }
 
     fn weigh(&mut self, rule: &Rule, probe: &Probe) -> Result<(Truth, Action), Error> {

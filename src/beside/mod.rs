@@ -57,6 +57,7 @@ mod registers;
 mod shim;
 mod survey;
 mod walk;
+mod window;
 mod xt;
 
 pub(crate) use foreign::Foreign;

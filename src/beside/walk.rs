@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::probe::{Probe, Truth};
+use super::window::Window;
 use crate::error::Error;
 
 /// What a rule does with a packet that meets its conditions.
@@ -24,6 +25,9 @@ pub(super) trait Firewall {
 
     /// The rules of a chain; none if it is not there.
     fn rules(&mut self, chain: &str) -> Result<Arc<[Self::Rule]>, Error>;
+
+    /// The ports that the rule can be about.
+    fn window(rule: &Self::Rule) -> Window;
 
     /// Whether the packet meets the rule's conditions, and what follows.
     fn weigh(&mut self, rule: &Self::Rule, probe: &Probe) -> Result<(Truth, Action), Error>;
@@ -93,6 +97,9 @@ impl<F: Firewall> Walk<'_, F> {
                 return Ok(End::Falls);
             };
             self.left = left;
+            if F::window(rule).excludes(self.probe.port) {
+                continue;
+            }
             let (truth, action) = self.firewall.weigh(rule, self.probe)?;
             if truth == Truth::No {
                 continue;
@@ -155,6 +162,10 @@ mod tests {
 
         fn rules(&mut self, chain: &str) -> Result<Arc<[Self::Rule]>, Error> {
             Ok(self.0.get(chain).cloned().unwrap_or_default().into())
+        }
+
+        fn window(_: &Self::Rule) -> Window {
+            Window::ALL
         }
 
         fn weigh(&mut self, rule: &Self::Rule, _: &Probe) -> Result<(Truth, Action), Error> {

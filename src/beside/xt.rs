@@ -38,6 +38,17 @@ pub(super) fn holds(name: &str, revision: u32, info: &[u8], probe: &Probe) -> Tr
     .unwrap_or(Truth::Maybe)
 }
 
+/// The destination ports that a condition lets through, if they are one range.
+pub(super) fn ports_of(name: &str, revision: u32, info: &[u8]) -> Option<(u16, u16)> {
+    let inverted = match (name, revision) {
+        ("tcp", 0) => *info.get(11)? & XT_TCP_INV_DSTPT != 0,
+        ("udp", 0) => *info.get(8)? & XT_UDP_INV_DSTPT != 0,
+        _ => return None,
+    };
+    let ports = (u16_at(info, 4)?, u16_at(info, 6)?);
+    (!inverted).then_some(ports)
+}
+
 /// `struct xt_tcp`.
 fn tcp(info: &[u8], probe: &Probe) -> Option<Truth> {
     let &[option, mask, flags, inverted] = info.get(8..)?.first_chunk()?;
@@ -176,6 +187,8 @@ mod tests {
         assert_eq!(tcp([0, 65535, 0, 65535], [0, 0x17, 2, 0]), Truth::Yes);
         let udp = [words(&[0, 65535, 53, 53]), vec![0, 0]].concat();
         assert_eq!(holds("udp", 0, &udp, &probe), Truth::No);
+        assert_eq!(ports_of("udp", 0, &udp), Some((53, 53)));
+        assert_eq!(ports_of("multiport", 1, &udp), None);
         assert_eq!(holds("udp", 0, &udp[..6], &probe), Truth::Maybe);
     }
 

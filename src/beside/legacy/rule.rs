@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::entry::{Entry, Match};
 use crate::beside::probe::{Interface, Probe, Truth};
 use crate::beside::walk::Action;
+use crate::beside::window::Window;
 use crate::beside::xt;
 use crate::wire::uapi::ip6_tables::IP6T_F_PROTO;
 use crate::wire::uapi::xtables::{
@@ -24,6 +25,7 @@ pub(in crate::beside) struct Rule {
     fragments: bool,
     inverted: u8,
     matches: Vec<Match>,
+    pub(super) window: Window,
     target: Box<str>,
     pub(super) action: Action,
 }
@@ -32,6 +34,10 @@ impl Rule {
     pub(super) fn new(ipv6: bool, entry: &Entry<'_>, action: Action) -> Self {
         let [flags, inverted] = entry.flags();
         let has_protocol = !ipv6 || flags & IP6T_F_PROTO != 0;
+        let matches = entry.matches();
+        let narrow = |window: Window, (name, revision, info): &Match| {
+            window.narrowed(xt::ports_of(name, *revision, info))
+        };
         let protocol = entry.protocol().filter(|&number| number != 0 || ipv6);
         Self {
             ipv6,
@@ -40,7 +46,8 @@ impl Rule {
             interfaces: entry.interfaces(),
             fragments: !ipv6 && flags & IPT_F_FRAG != 0,
             inverted,
-            matches: entry.matches(),
+            window: matches.iter().fold(Window::ALL, narrow),
+            matches,
             target: entry.target().0,
             action,
         }

@@ -229,13 +229,27 @@ fn legacy_policy_and_rules_are_read() {
     }
     assert_eq!(node.conflicts(), []);
     assert!(node.exposed(0) && node.egress(0, SOON));
+    // Behind a goto the policy comes next, not the rule that accepts.
     node.sh(
         "iptables-legacy -N others; iptables-legacy -I FORWARD -i eth0 -g others
          iptables-legacy -A others -p udp -j ACCEPT
-         iptables-legacy -A others -m conntrack --ctstate ESTABLISHED -j ACCEPT
-         iptables-legacy -A others ! -i docker+ -j REJECT",
+         iptables-legacy -A others -m conntrack --ctstate ESTABLISHED -j ACCEPT",
     );
     assert!(node.silent(0));
+    let conflicts = node.conflicts();
+    assert!(
+        matches!(
+            conflicts.as_slice(),
+            [Conflict::ForwardDrop {
+                rule: None,
+                exposures: true,
+                egress: false,
+                ..
+            }]
+        ),
+        "{conflicts:#?}"
+    );
+    node.sh("iptables-legacy -A others ! -i docker+ -j REJECT");
     let conflicts = node.conflicts();
     let [
         Conflict::ForwardDrop {
