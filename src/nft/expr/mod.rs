@@ -56,7 +56,10 @@ macro_rules! expression {
 
         impl From<$name> for $crate::nft::expr::Expr {
             fn from(expression: $name) -> Self {
-                Self::$name(expression)
+                // Some are boxed, which is the same word.
+                #[expect(clippy::allow_attributes, reason = "depends on the expression")]
+                #[allow(clippy::useless_conversion, reason = "not where it is boxed")]
+                Self::$name(expression.into())
             }
         }
     };
@@ -107,9 +110,9 @@ pub enum Expr {
     /// Compares with a value.
     Cmp(Cmp),
     /// Compares with two bounds.
-    Range(Range),
+    Range(Box<Range>),
     /// Combines bits.
-    Bitwise(Bitwise),
+    Bitwise(Box<Bitwise>),
     /// Turns bytes around.
     Byteorder(Byteorder),
     /// Loads a value or a verdict.
