@@ -146,6 +146,14 @@ impl Batch {
         self
     }
 
+    /// Deletes the very `object` that has this number
+    /// ([`with_handle`](Chain::with_handle), or as it was listed), not another
+    /// that has its name by now. It must be there (`ENOENT`).
+    pub fn delete_by_handle(&mut self, object: &impl Object) -> &mut Self {
+        object.write(Verb::DeleteByHandle, self);
+        self
+    }
+
     /// Empties `object`: a table or a chain of its rules, a set of its
     /// elements.
     pub fn flush(&mut self, object: &impl Object) -> &mut Self {

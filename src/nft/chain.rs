@@ -130,6 +130,14 @@ impl Chain {
         self
     }
 
+    /// As the chain of this number, to be deleted by it
+    /// ([`Batch::delete_by_handle`](super::Batch::delete_by_handle)).
+    #[must_use]
+    pub const fn with_handle(mut self, handle: u64) -> Self {
+        self.handle = Some(handle);
+        self
+    }
+
     /// The family of its table.
     pub const fn family(&self) -> Family {
         self.family
@@ -225,6 +233,12 @@ impl Chain {
         header::put(self.family, out);
         out.put(NFTA_CHAIN_TABLE, self.table.as_str());
         out.put(NFTA_CHAIN_NAME, self.name.as_str());
+    }
+
+    /// Its key, and the number that counts instead of the name.
+    pub(crate) fn encode_handle(&self, handle: u64, out: &mut Writer<'_>) {
+        self.encode_key(out);
+        out.put(NFTA_CHAIN_HANDLE, handle);
     }
 
     /// `id` is the number within the batch of a chain that the kernel names.

@@ -303,6 +303,14 @@ impl Set {
         self
     }
 
+    /// As the set of this number, to be deleted by it
+    /// ([`Batch::delete_by_handle`](super::Batch::delete_by_handle)).
+    #[must_use]
+    pub const fn with_handle(mut self, handle: u64) -> Self {
+        self.handle = Some(handle);
+        self
+    }
+
     /// The family of its table.
     pub const fn family(&self) -> Family {
         self.family
@@ -473,6 +481,12 @@ impl Set {
         header::put(self.family, out);
         out.put(NFTA_SET_TABLE, self.table.as_str());
         out.put(NFTA_SET_NAME, self.name.as_str());
+    }
+
+    /// Its key, and the number that counts instead of the name.
+    pub(crate) fn encode_handle(&self, handle: u64, out: &mut Writer<'_>) {
+        self.encode_key(out);
+        out.put(NFTA_SET_HANDLE, handle);
     }
 
     /// `id` is its number within the batch, which the kernel wants even where

@@ -1,6 +1,7 @@
 //! Batches against the kernel, with `nft` as the judge.
 
 mod corpus;
+mod numbers;
 mod print;
 mod ruleset;
 mod verbs;
@@ -49,7 +50,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         latched_fault_is_reported_and_nothing_is_sent,
         failed_batch_can_be_committed_again,
     ];
-    [judged, corpus, alone, verbs::trials()]
+    [judged, corpus, alone, numbers::trials(), verbs::trials()]
         .into_iter()
         .flatten()
         .collect()
