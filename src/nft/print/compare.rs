@@ -17,6 +17,9 @@ pub(super) fn compare(reader: &mut Reader<'_>, node: &Node, op: CmpOp, data: &Da
         Node::Masked { of, mask, xor } if is_zero(xor) => {
             masked(reader, of, mask, op, data.as_bytes())
         }
+        Node::Inside(tunnel, inner) => {
+            reader.inside(tunnel, |reader| compare(reader, inner, op, data))
+        }
         other => plain(reader, other, op, data.as_bytes()),
     }
 }

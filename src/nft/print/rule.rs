@@ -3,6 +3,7 @@
 
 use super::elements;
 use super::fields;
+use super::headers::Header;
 use super::kind::{Kind, id};
 use super::loads;
 use super::node::{Bits, Node, Run, is_zero};
@@ -45,6 +46,9 @@ pub(super) struct Reader<'a> {
     statements: Vec<String>,
     /// Conditions that a later one may imply, and their places.
     pending: Vec<(usize, Dependency)>,
+    /// The same of the packet inside of a tunnel's.
+    inner_protocols: Protocols,
+    inner_pending: Vec<(usize, Dependency)>,
 }
 
 /// What lies in registers from `slot` on.
@@ -74,7 +78,39 @@ impl<'a> Reader<'a> {
             registers: Vec::new(),
             statements: Vec::new(),
             pending: Vec::new(),
+            inner_protocols: Protocols::default(),
+            inner_pending: Vec::new(),
         }
+    }
+
+    /// Does `work` with what is known about the packet inside of a tunnel's,
+    /// and names the tunnel in what it says.
+    pub(super) fn inside<T>(
+        &mut self,
+        tunnel: &'static Header,
+        work: impl FnOnce(&mut Self) -> Option<T>,
+    ) -> Option<T> {
+        if self.inner_protocols.tunnel() != Some(tunnel) {
+            self.inner_protocols = Protocols::inside(tunnel);
+            self.inner_pending.clear();
+        }
+        self.leave_out(|_, dependency| match dependency {
+            Dependency::L4Proto(number) => tunnel.protocol == Some(number),
+            _ => false,
+        });
+        let place = self.statements.len();
+        self.exchange();
+        let done = work(self);
+        self.exchange();
+        for statement in self.statements.iter_mut().skip(place) {
+            *statement = named(tunnel, statement);
+        }
+        done
+    }
+
+    fn exchange(&mut self) {
+        std::mem::swap(&mut self.protocols, &mut self.inner_protocols);
+        std::mem::swap(&mut self.pending, &mut self.inner_pending);
     }
 
     /// Takes one expression, and as many of the `next` as it returns.
@@ -114,7 +150,7 @@ impl<'a> Reader<'a> {
                 let node = self.read(*turn.from(), *turn.length())?;
                 let node = match node {
                     Node::Swapped(of) => *of,
-                    other => Node::Swapped(Box::new(other)),
+                    other => other.within(Node::Swapped),
                 };
                 self.write(*turn.to(), *turn.length(), node);
             }
@@ -155,29 +191,23 @@ impl<'a> Reader<'a> {
     }
 
     fn bitwise(&mut self, bitwise: &Bitwise) -> Option<()> {
-        let of = Box::new(self.read(*bitwise.from(), *bitwise.length())?);
+        let of = self.read(*bitwise.from(), *bitwise.length())?;
         let by = || -> Option<u32> {
             let bytes = bitwise.data()?.as_bytes().first_chunk::<4>()?;
             Some(u32::from_ne_bytes(*bytes))
         };
         let node = match *bitwise.op() {
-            BitwiseOp::MASK_XOR => Node::Masked {
-                of,
-                mask: bitwise.mask()?.as_bytes().to_vec(),
-                xor: bitwise.xor()?.as_bytes().to_vec(),
-            },
-            BitwiseOp::LSHIFT => Node::Shifted {
-                of,
-                left: true,
-                by: by()?,
-            },
-            BitwiseOp::RSHIFT => Node::Shifted {
-                of,
-                left: false,
-                by: by()?,
-            },
+            BitwiseOp::MASK_XOR => {
+                let mask = bitwise.mask()?.as_bytes().to_vec();
+                let xor = bitwise.xor()?.as_bytes().to_vec();
+                of.within(|of| Node::Masked { of, mask, xor })
+            }
+            op @ (BitwiseOp::LSHIFT | BitwiseOp::RSHIFT) => {
+                let (left, by) = (op == BitwiseOp::LSHIFT, by()?);
+                of.within(|of| Node::Shifted { of, left, by })
+            }
             op @ (BitwiseOp::AND | BitwiseOp::OR | BitwiseOp::XOR) => Node::Joined {
-                left: of,
+                left: Box::new(of),
                 operator: match op {
                     BitwiseOp::AND => "&",
                     BitwiseOp::OR => "|",
@@ -263,6 +293,7 @@ impl<'a> Reader<'a> {
     /// stays before it.
     pub(super) fn act(&mut self, text: String) {
         self.pending.clear();
+        self.inner_pending.clear();
         self.statements.push(text);
     }
 
@@ -314,6 +345,11 @@ impl<'a> Reader<'a> {
                 super::kind::hex(data.as_bytes()),
                 Kind::network(id::RAW, width(data).saturating_mul(8)),
             ),
+            Node::Inside(tunnel, inner) => {
+                let mut shown = self.inside(tunnel, |reader| reader.show(inner))?;
+                shown.text = named(tunnel, &shown.text);
+                shown
+            }
             Node::Swapped(of) => {
                 let mut shown = self.show(of)?;
                 shown.kind.order = super::node::swapped(shown.kind.order);
@@ -356,6 +392,11 @@ impl<'a> Reader<'a> {
     /// The text of `node` as a key or as what has bounds: a part of a byte
     /// stands for itself, whatever lies behind it.
     pub(super) fn show_key(&mut self, node: &Node) -> Option<Shown> {
+        if let Node::Inside(tunnel, inner) = node {
+            let mut shown = self.inside(tunnel, |reader| reader.show_key(inner))?;
+            shown.text = named(tunnel, &shown.text);
+            return Some(shown);
+        }
         if let Node::Masked { of, mask, xor } = node
             && let (Node::Packet(bits), true) = (of.as_ref(), is_zero(xor))
             && let Some(run) = Run::of(mask)
@@ -412,6 +453,15 @@ impl<'a> Reader<'a> {
             Node::Constant(data) => Some(kind.value(data.as_bytes())),
             other => self.show(other).map(|shown| shown.text),
         }
+    }
+}
+
+/// A text about what is inside of a tunnel; its own header has its name.
+fn named(tunnel: &Header, text: &str) -> String {
+    match text.strip_prefix(tunnel.name) {
+        Some(rest) if rest.starts_with(' ') => text.to_owned(),
+        _ if text.is_empty() => String::new(),
+        _ => format!("{} {text}", tunnel.name),
     }
 }
 
