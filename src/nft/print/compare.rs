@@ -5,7 +5,8 @@ use super::kind::{self, Kind, id};
 use super::names;
 use super::node::{Bits, Node, Run, Source, is_zero};
 use super::protocols::Found;
-use super::rule::{Reader, Shown};
+use super::rule::Reader;
+use super::shown::Shown;
 use crate::nft::Data;
 use crate::nft::expr::CmpOp;
 

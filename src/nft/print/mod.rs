@@ -32,8 +32,10 @@ mod raw;
 mod rule;
 mod scope;
 mod set;
+mod shown;
 mod stateful;
 mod typeof_;
+mod types;
 
 use std::fmt::{self, Write as _};
 

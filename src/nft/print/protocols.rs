@@ -244,6 +244,12 @@ impl Protocols {
             | (Dependency::VlanType(Network::Ip), "ip")
             | (Dependency::VlanType(Network::Ip6), "ip6")
             | (Dependency::VlanType(Network::Arp), "arp") => true,
+            (Dependency::EtherType(ETH_P_IP), "ip" | "icmp" | "igmp")
+            | (Dependency::EtherType(ETH_P_IPV6), "ip6" | "icmpv6")
+                if self.tunnel.is_some() =>
+            {
+                true
+            }
             (Dependency::EtherType(ETH_P_ARP) | Dependency::Protocol(Network::Arp), "arp")
             | (Dependency::Protocol(Network::Ip), "ip")
             | (Dependency::Protocol(Network::Ip6), "ip6") => either,
