@@ -3,7 +3,10 @@
 use libtest_mimic::Trial;
 use tapwire::Error;
 use tapwire::error::Part;
-use tapwire::nft::{Batch, Chain, DataType, Element, Name, Port, Register, Rule, Set};
+use tapwire::nft::expr::Counter;
+use tapwire::nft::{
+    Batch, Chain, DataType, Element, Family, Name, NamedObject, Port, Register, Rule, Set, Table,
+};
 
 use super::{addresses, begin, exposed, host, ports, table};
 use crate::support::trials;
@@ -13,6 +16,7 @@ pub(super) fn trials() -> Vec<Trial> {
         bad_operation_is_named_and_nothing_is_changed,
         bad_element_is_named,
         clash_of_an_element_is_named,
+        each_operation_names_what_the_kernel_blames,
         stale_generation_is_refused,
         latched_fault_is_reported_and_nothing_is_sent,
         failed_batch_can_be_committed_again,
@@ -81,6 +85,86 @@ fn clash_of_an_element_is_named() {
     assert_eq!(
         error.to_string(),
         "operation 0: add element inet t ports, element 1"
+    );
+}
+
+/// The part is a name, a handle, an expression or an element of the one
+/// operation that is refused.
+fn each_operation_names_what_the_kernel_blames() {
+    let mut nft = begin();
+    let absent = Name::constant("absent");
+    let other = Table::new(Family::INET, absent.clone());
+    let chain = Chain::new(&table(), absent.clone());
+    let set = Set::new(&table(), absent.clone(), &[DataType::IPV4_ADDR]);
+    let object = NamedObject::new(&table(), absent.clone(), Counter::new());
+    let element = Element::new(host(1));
+    let (name, handle) = (Part::Attribute, Part::Attribute);
+    let unknown = Rule::new(&chain).accept();
+    let mut judge = |what: &str, part: Part, write: &dyn Fn(&mut Batch)| {
+        let mut batch = Batch::new();
+        write(&mut batch);
+        let error = nft.commit(&mut batch).unwrap_err();
+        let Error::Refused { operation, .. } = &error else {
+            panic!("{error:?}")
+        };
+        assert_eq!(operation.what(), what);
+        assert_eq!(operation.failing_part(), Some(part), "{what}");
+    };
+    judge("delete table inet absent", name(1), &|batch| {
+        batch.delete(&other);
+    });
+    judge("add chain inet absent c", name(1), &|batch| {
+        batch.add(&Chain::new(&other, Name::constant("c")));
+    });
+    judge("delete chain inet t absent", name(3), &|batch| {
+        batch.delete(&chain);
+    });
+    judge(
+        "delete chain inet t absent handle 99",
+        handle(2),
+        &|batch| {
+            batch.delete_by_handle(&chain.clone().with_handle(99));
+        },
+    );
+    judge("add rule inet t absent", name(2), &|batch| {
+        batch.add(&unknown);
+    });
+    judge("delete set inet t absent", name(2), &|batch| {
+        batch.delete(&set);
+    });
+    judge("delete set inet t absent handle 99", handle(16), &|batch| {
+        batch.delete_by_handle(&set.clone().with_handle(99));
+    });
+    judge("create set inet t ports", name(2), &|batch| {
+        batch.create(&ports());
+    });
+    judge("delete counter inet t absent", name(2), &|batch| {
+        batch.delete(&object);
+    });
+    judge(
+        "delete counter inet t absent handle 99",
+        handle(6),
+        &|batch| {
+            batch.delete_by_handle(&object.clone().with_handle(99));
+        },
+    );
+    judge("add element inet t absent", name(2), &|batch| {
+        batch.add_elements(&set, [&element]);
+    });
+    judge(
+        "delete element inet t addresses",
+        Part::Element(0),
+        &|batch| {
+            batch.delete_elements(&addresses(), [&element]);
+        },
+    );
+    judge(
+        "create element inet t addresses",
+        Part::Element(2),
+        &|batch| {
+            let twice = [host(2), host(3), host(2)].map(Element::new);
+            batch.create_elements(&addresses(), twice);
+        },
     );
 }
 
