@@ -96,7 +96,7 @@ fn each_operation_names_what_the_kernel_blames() {
     let other = Table::new(Family::INET, absent.clone());
     let chain = Chain::new(&table(), absent.clone());
     let set = Set::new(&table(), absent.clone(), &[DataType::IPV4_ADDR]);
-    let object = NamedObject::new(&table(), absent.clone(), Counter::new());
+    let object = NamedObject::new(&table(), absent, Counter::new());
     let element = Element::new(host(1));
     let (name, handle) = (Part::Attribute, Part::Attribute);
     let unknown = Rule::new(&chain).accept();
