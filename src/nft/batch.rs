@@ -143,7 +143,7 @@ impl Batch {
     }
 
     /// Deletes the very `object` that has this number
-    /// ([`with_handle`](Chain::with_handle), or as it was listed), not another
+    /// ([`with_handle`](super::Chain::with_handle), or as it was listed), not another
     /// that has its name by now. It must be there (`ENOENT`).
     pub fn delete_by_handle(&mut self, object: &impl Object) -> &mut Self {
         object.write(Verb::DeleteByHandle, self);

@@ -52,7 +52,7 @@ pub(super) mod id {
     pub(crate) const RAW: u32 = 0x1_0000;
 }
 
-/// Names of types that [`DataType`] does not name.
+/// Names of types that [`DataType`](crate::nft::DataType) does not name.
 #[rustfmt::skip]
 pub(super) const TYPES: &[(u32, &str)] = &[
     (id::STRING, "string"), (id::DCCP_TYPE, "dccp_pkttype"), (id::MH_TYPE, "mh_type"),
