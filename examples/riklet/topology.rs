@@ -23,17 +23,21 @@ impl<'a> Topology<'a> {
         let mut ports: Vec<Port> = Vec::new();
         for exposed in self.exposed {
             let exposure = exposed.exposure();
-            let address = exposure.guest().ip();
-            if !function::addresses(guest).contains(&address) {
+            let address = function::address(exposure);
+            let own = function::addresses(guest);
+            let Some(address) = address.filter(|address| own.contains(address)) else {
                 continue;
-            }
+            };
             let words = function::words(exposure);
             let place = ports.iter().position(|port| port.words == words);
             let mut port = match place {
                 Some(place) => ports.remove(place),
                 None => Port {
                     words,
-                    order: (exposure.host_port(), exposure.protocol().to_string()),
+                    order: (
+                        exposure.host_ports().first(),
+                        exposure.protocol().to_string(),
+                    ),
                     ipv4: None,
                     ipv6: None,
                 },
