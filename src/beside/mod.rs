@@ -57,6 +57,7 @@ mod registers;
 mod shim;
 mod survey;
 mod walk;
+mod wanted;
 mod window;
 mod xt;
 
@@ -64,3 +65,4 @@ pub(crate) use foreign::Foreign;
 pub(crate) use legacy::Legacy;
 pub(crate) use shim::{is_shim, shim};
 pub(crate) use survey::{Around, shim_places, survey};
+pub(crate) use wanted::Wanted;

@@ -10,7 +10,8 @@ use super::foreign::Foreign;
 use super::legacy::{Legacy, Rule, Table};
 use super::probe::Interface;
 use super::walk::{Firewall, Spot};
-use crate::conflict::{Conflict, ForeignRule, HostPort};
+use super::wanted::Wanted;
+use crate::conflict::{Conflict, ForeignRule};
 use crate::error::Error;
 use crate::nft::{Chain, Hook};
 use crate::types::{IfIndex, IfName};
@@ -28,12 +29,13 @@ pub(crate) struct Around {
     pub(crate) local: Vec<IpAddr>,
 }
 
-/// What chains of others do to guests, and to what is for `ports`.
+/// What chains of others do to guests, and to what is for ports that are
+/// wanted.
 pub(crate) fn survey(
     foreign: &mut Foreign<'_>,
     legacy: &Legacy,
     around: &Around,
-    ports: &[HostPort],
+    wanted: &[Wanted],
 ) -> Result<Vec<Conflict>, Error> {
     let mut conflicts = legacy.unreadable.clone();
     for (_, conflict) in around.forward_drops(foreign)? {
@@ -57,7 +59,7 @@ pub(crate) fn survey(
             }
             let own = foreign.own_priority();
             let chain = base.described();
-            for taken in around.takes(&mut foreign.table_of(&base), &chain, own, hook, ports)? {
+            for taken in around.takes(&mut foreign.table_of(&base), &chain, own, hook, wanted)? {
                 let rule = foreign.rule_at(&base, &taken.spot)?;
                 let is_new = told.insert((taken.port, rule.handle, chain.table.clone()));
                 conflicts.extend(is_new.then(|| taken.into_conflict(&chain, rule, own)));
@@ -69,7 +71,7 @@ pub(crate) fn survey(
             };
             let own = foreign.own_priority();
             let mut walker = table;
-            for taken in around.takes(&mut walker, &chain, own, hook, ports)? {
+            for taken in around.takes(&mut walker, &chain, own, hook, wanted)? {
                 let rule = legacy_rule(table, &taken.spot)?;
                 let is_new = conflicts.iter().all(|known| {
                     !matches!(known, Conflict::Translated { port, rule: other, chain: at, .. }

@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::Host;
 use super::forward_all::opened;
 use super::forwarding::{ALL, has_switches};
-use crate::beside::{Around, Foreign, Legacy, is_shim, shim, shim_places, survey};
-use crate::conflict::{Conflict, HostPort};
+use crate::beside::{Around, Foreign, Legacy, Wanted, is_shim, shim, shim_places, survey};
+use crate::conflict::Conflict;
 use crate::conn::Connection;
 use crate::conntrack;
 use crate::diag;
@@ -40,15 +40,15 @@ impl Host {
     /// # Errors
     /// What listing these things returns.
     pub fn conflicts(&mut self, wanted: &[Exposure]) -> Result<Vec<Conflict>, Error> {
-        let ports: Vec<HostPort> = wanted.iter().map(host_port).collect();
+        let wanted: Vec<Wanted> = wanted.iter().flat_map(Wanted::of).collect();
         let links = self.rtnl.links()?;
         let addresses = self.rtnl.addresses(None)?;
         let around = self.around(&links, &addresses)?;
         let legacy = self.inside(|| Ok(Legacy::read()))?;
         let mut foreign = Foreign::read(&mut self.nft, &self.layout.table)?;
-        let mut conflicts = survey(&mut foreign, &legacy, &around, &ports)?;
-        conflicts.extend(self.listening(&links, &ports)?);
-        if ports.iter().any(HostPort::is_ipv4) {
+        let mut conflicts = survey(&mut foreign, &legacy, &around, &wanted)?;
+        conflicts.extend(self.listening(&links, &wanted)?);
+        if wanted.iter().any(|wanted| wanted.ipv4) {
             conflicts.extend(self.strict_reverse_paths(&links, &addresses)?);
         }
         conflicts.extend(self.not_forwarding(&links, &addresses, &around)?);
@@ -187,8 +187,8 @@ impl Host {
     }
 
     /// The sockets of processes on the ports.
-    fn listening(&self, links: &[Link], ports: &[HostPort]) -> Result<Vec<Conflict>, Error> {
-        let protocols: BTreeSet<u8> = ports.iter().map(HostPort::protocol).collect();
+    fn listening(&self, links: &[Link], wanted: &[Wanted]) -> Result<Vec<Conflict>, Error> {
+        let protocols: BTreeSet<u8> = wanted.iter().map(|wanted| wanted.protocol).collect();
         let listeners = self.inside(|| {
             let mut all = Vec::new();
             for protocol in protocols {
@@ -207,15 +207,19 @@ impl Host {
             link.is_some_and(|link| self.slot_of(link).is_some())
         };
         let mut conflicts = Vec::new();
-        for port in ports {
+        for wanted in wanted {
             for listener in &listeners {
-                let served = listener.protocol() == port.protocol()
-                    && port.is_served_by(listener.local(), listener.takes_ipv4())
-                    && !listener.interface().is_some_and(on_tap);
-                if served {
+                let (socket, dual) = (listener.local(), listener.takes_ipv4());
+                let port = wanted.port_at(socket.port());
+                let port = port.filter(|port| port.is_served_by(socket, dual));
+                let is_ours = listener.interface().is_some_and(on_tap);
+                if let Some(port) = port
+                    && listener.protocol() == wanted.protocol
+                    && !is_ours
+                {
                     conflicts.push(Conflict::Listening {
-                        port: *port,
-                        socket: listener.local(),
+                        port,
+                        socket,
                         uid: listener.uid(),
                         inode: listener.inode(),
                     });
@@ -343,17 +347,6 @@ fn not_forwarding_ipv6(mut names: Vec<IfName>) -> Vec<IfName> {
     };
     names.retain(is_off);
     names
-}
-
-/// The host's side of an exposure.
-fn host_port(exposure: &Exposure) -> HostPort {
-    let address = exposure.host_address();
-    HostPort {
-        protocol: exposure.protocol().number(),
-        ipv4: address.unwrap_or_else(|| exposure.guest().ip()).is_ipv4(),
-        address,
-        port: exposure.host_port(),
-    }
 }
 
 /// Whether the kernel lacks the part of `sock_diag` that was asked.

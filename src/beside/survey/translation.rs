@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use super::Around;
 use crate::beside::probe::{Interface, Probe};
 use crate::beside::walk::{End, Firewall, Outcome, Spot, walk};
+use crate::beside::wanted::Wanted;
 use crate::conflict::{Conflict, ForeignChain, ForeignRule, HostPort, Winner};
 use crate::error::Error;
 use crate::nft::{Hook, ct};
@@ -18,7 +19,7 @@ impl Around {
         chain: &ForeignChain,
         own: i32,
         hook: Hook,
-        ports: &[HostPort],
+        wanted: &[Wanted],
     ) -> Result<Vec<Taken>, Error> {
         let mut taken = Vec::new();
         for ipv4 in [true, false] {
@@ -35,19 +36,24 @@ impl Around {
             if !sees || is_nothing(&walk(firewall, &chain.name, &any)?) {
                 continue;
             }
-            for port in ports.iter().filter(|port| port.ipv4 == ipv4) {
-                let only_local = port.address.is_some_and(|address| address.is_loopback());
-                if only_local && hook != Hook::OUTPUT {
+            for wanted in wanted.iter().filter(|wanted| wanted.ipv4 == ipv4) {
+                if wanted.is_on_loopback() && hook != Hook::OUTPUT {
                     continue;
                 }
-                let Some(found) = self.taking(firewall, &chain.name, hook, port)? else {
-                    continue;
-                };
-                // A rule behind ours that may not match, or does not look at
-                // the port, is not about this port.
-                let about_port = found.certain && found.by_port;
-                if winner(chain.priority, own) != Winner::Exposure || about_port {
-                    taken.push(found);
+                // Each rule once, by the first port that it takes.
+                let mut told: Vec<Spot> = Vec::new();
+                for port in wanted.ports() {
+                    let Some(found) = self.taking(firewall, &chain.name, hook, &port)? else {
+                        continue;
+                    };
+                    // A rule behind ours that may not match, or does not look
+                    // at the port, is not about this port.
+                    let about_port = found.certain && found.by_port;
+                    let counts = winner(chain.priority, own) != Winner::Exposure || about_port;
+                    if counts && !told.contains(&found.spot) {
+                        told.push(found.spot.clone());
+                        taken.push(found);
+                    }
                 }
             }
         }

@@ -64,7 +64,7 @@ impl Node {
 
     fn conflicts(&mut self) -> Vec<Conflict> {
         let wanted = self.host.exposures().unwrap();
-        let wanted: Vec<_> = wanted.iter().map(|it| *it.exposure()).collect();
+        let wanted: Vec<_> = wanted.iter().map(|it| it.exposure().clone()).collect();
         self.host.conflicts(&wanted).unwrap()
     }
 

@@ -14,6 +14,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = trials![needs ["nft"]:
         earlier_translation_is_found_and_takes_the_port,
         maps_are_asked_for_the_port_alone,
+        ranges_of_ports_tell_each_rule_once,
         translation_of_other_ports_is_no_conflict,
         translation_that_depends_on_the_source_may_take_the_port,
         other_owner_that_exposes_the_port_is_found,
@@ -118,6 +119,31 @@ fn maps_are_asked_for_the_port_alone() {
             ("tcp/8090".to_owned(), Winner::Foreign, true),
         ]
     );
+}
+
+fn ranges_of_ports_tell_each_rule_once() {
+    let mut node = Node::new();
+    nat(
+        &node,
+        -110,
+        "tcp dport { 8090, 8095 } redirect to :9; meta nfproto ipv4 tcp dport 8010-8020 redirect to :9
+         sctp dport 8030 redirect to :9",
+    );
+    let _socket = node
+        .world
+        .node
+        .run(|| TcpListener::bind("[::]:8099").unwrap());
+    let wanted: Exposure = "tcp/8000-8099->hello-world:9000-9099".parse().unwrap();
+    let conflicts = node.host.conflicts(&[wanted]).unwrap();
+    let won = |port: &str| (port.to_owned(), Winner::Foreign, true);
+    assert_eq!(
+        ports(&conflicts),
+        [won("tcp/8010"), won("tcp/8090"), won("tcp/8090")]
+    );
+    let listening = conflicts.iter().filter(
+        |conflict| matches!(conflict, Conflict::Listening { port, .. } if port.port() == 8099),
+    );
+    assert_eq!(listening.count(), 2, "of both families");
 }
 
 fn translation_of_other_ports_is_no_conflict() {
