@@ -8,9 +8,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use crate::IfIndex;
 use crate::conn::Connection;
 use crate::error::Error;
+use crate::wire::uapi::bpf::{BPF_TCP_CLOSE, BPF_TCP_LISTEN};
 use crate::wire::uapi::inet_diag::INET_DIAG_SKV6ONLY;
 use crate::wire::uapi::sock_diag::SOCK_DIAG_BY_FAMILY;
-use crate::wire::uapi::tcp::{TCP_CLOSE, TCP_LISTEN};
 use crate::wire::{DecodeError, Message};
 
 /// A socket that waits on a port of the host.
@@ -99,9 +99,9 @@ impl Listener {
 /// `sock_diag`; what [`Connection::dump`] returns.
 pub fn listeners(connection: &mut Connection, protocol: u8) -> Result<Vec<Listener>, Error> {
     let waiting = if i32::from(protocol) == libc::IPPROTO_TCP {
-        TCP_LISTEN
+        BPF_TCP_LISTEN
     } else {
-        TCP_CLOSE
+        BPF_TCP_CLOSE
     };
     let mut list = Vec::new();
     for family in [libc::AF_INET, libc::AF_INET6] {

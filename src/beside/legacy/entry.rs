@@ -216,8 +216,8 @@ mod tests {
         ) {
             let layout = if ipv6 { &IPV6 } else { &IPV4 };
             for (place, number) in [(layout.next, length), (layout.target, target)] {
-                if let Some(field) = bytes.get_mut(place..place + 2) {
-                    field.copy_from_slice(&number.to_ne_bytes());
+                if let Some(field) = bytes.get_mut(place..).and_then(<[u8]>::first_chunk_mut::<2>) {
+                    *field = number.to_ne_bytes();
                 }
             }
             for (at, entry) in Entries::new(ipv6, &bytes) {

@@ -1,6 +1,7 @@
 //! The kernel's numbers, each written once and compared with the kernel's
 //! headers by a test.
 
+pub mod bpf;
 pub mod conntrack;
 pub mod if_link;
 pub mod inet_diag;
@@ -19,7 +20,6 @@ pub mod nf_tables_stmt;
 pub mod nfnetlink;
 pub mod rtnetlink;
 pub mod sock_diag;
-pub mod tcp;
 pub mod xt_addrtype;
 pub mod xt_conntrack;
 pub mod xt_multiport;
@@ -51,6 +51,7 @@ impl Number {
 
 /// Every number of this crate, header by header.
 pub const ALL: &[&[Number]] = &[
+    bpf::NUMBERS,
     conntrack::NUMBERS,
     if_link::NUMBERS,
     inet_diag::NUMBERS,
@@ -69,7 +70,6 @@ pub const ALL: &[&[Number]] = &[
     nfnetlink::NUMBERS,
     rtnetlink::NUMBERS,
     sock_diag::NUMBERS,
-    tcp::NUMBERS,
     xt_addrtype::NUMBERS,
     xt_conntrack::NUMBERS,
     xt_multiport::NUMBERS,
