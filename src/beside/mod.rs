@@ -42,6 +42,9 @@
 //! owner's own `forward` chain, which drops whatever is neither exposed nor an
 //! answer on its way to a guest, and what a guest may not send. They only end
 //! the foreign chain's say about interfaces that are none of its business.
+//! That holds as long as the owner's table is there:
+//! [`Host::remove`](crate::Host::remove) takes the shim back first, and who
+//! deletes the table by hand has to delete these rules too.
 //!
 //! A program that reloads its rules takes the shim with them: firewalld with
 //! its table, `iptables-restore` with the chain. The owner's own tables are
