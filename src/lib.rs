@@ -38,6 +38,8 @@ pub mod guest;
 pub mod host;
 pub mod nft;
 mod owner;
+#[cfg(feature = "relay")]
+mod relay;
 pub mod route;
 pub mod sys;
 mod types;
@@ -48,6 +50,8 @@ pub use exposure::{Exposure, Protocol};
 pub use guest::{Attachment, Guest, GuestName, Networks};
 pub use host::{Exposed, Flows, Host, Settings};
 pub use owner::Owner;
+#[cfg(feature = "relay")]
+pub use relay::{ProxyProtocol, Relay, RelayCounters, RelaySettings};
 pub use types::{IF_NAME_MAX, IfIndex, IfName, Mac};
 
 /// The examples of `README.md` compile.

@@ -119,15 +119,20 @@ impl Exposure {
     ///
     /// # Errors
     /// [`Invalid`] for an address of the other family (the kernel translates
-    /// between addresses of one family only), for `::1` (it does not translate
-    /// the answers back), for a multicast or broadcast address.
+    /// between addresses of one family only) and for `::1` (it does not
+    /// translate the answers back), for both of which there is the `Relay` of
+    /// the feature `relay`; for a multicast or broadcast address.
     pub fn on(self, host_address: IpAddr) -> Result<Self, Invalid> {
         let invalid = |why| Invalid::new("host address", host_address, why);
         if host_address.is_ipv4() != self.guest_address.is_ipv4() {
-            return Err(invalid("is not of the guest address's family"));
+            return Err(invalid(
+                "is not of the guest address's family (a relay can join the two)",
+            ));
         }
         if host_address == Ipv6Addr::LOCALHOST {
-            return Err(invalid("cannot be translated back by the kernel"));
+            return Err(invalid(
+                "cannot be translated back by the kernel (a relay can serve it)",
+            ));
         }
         if !is_unicast(host_address) {
             return Err(invalid("is a multicast or broadcast address"));
@@ -282,11 +287,11 @@ mod tests {
             ),
             (
                 "tcp/[2001:db8::1]:80->198.18.0.2:80",
-                "host address \"2001:db8::1\" is not of the guest address's family",
+                "host address \"2001:db8::1\" is not of the guest address's family (a relay can join the two)",
             ),
             (
                 "tcp/[::1]:80->[fd00::2]:80",
-                "host address \"::1\" cannot be translated back by the kernel",
+                "host address \"::1\" cannot be translated back by the kernel (a relay can serve it)",
             ),
             (
                 "tcp/224.0.0.1:80->198.18.0.2:80",
