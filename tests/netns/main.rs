@@ -21,7 +21,9 @@ mod expose;
 mod exposure;
 mod host;
 mod isolation;
+mod linux_guest;
 mod nft;
+mod relay;
 mod riklet;
 mod riklet_defects;
 mod route;
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         host::trials(),
         isolation::trials(),
         nft::trials(),
+        relay::trials(),
         riklet::trials(),
         riklet_defects::trials(),
         route::trials(),
