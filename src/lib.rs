@@ -42,6 +42,7 @@ mod owner;
 mod relay;
 pub mod route;
 pub mod sys;
+pub mod topology;
 mod types;
 pub mod wire;
 
@@ -52,6 +53,7 @@ pub use host::{Exposed, Flows, Host, Settings};
 pub use owner::Owner;
 #[cfg(feature = "relay")]
 pub use relay::{ProxyProtocol, Relay, RelayCounters, RelaySettings};
+pub use topology::Topology;
 pub use types::{IF_NAME_MAX, IfIndex, IfName, Mac};
 
 /// The examples of `README.md` compile.
