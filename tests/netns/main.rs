@@ -33,6 +33,7 @@ mod snapshot;
 mod stand_ins;
 mod support;
 mod sys;
+mod topology;
 mod world;
 
 use std::process::ExitCode;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         riklet_defects::trials(),
         route::trials(),
         sys::trials(),
+        topology::trials(),
     ]
     .into_iter()
     .flatten()
