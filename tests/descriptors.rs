@@ -11,7 +11,7 @@
 )]
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
@@ -89,7 +89,9 @@ fn clients_are_turned_away_without_descriptors() {
     assert!(busy < 30_000_000, "the relay's thread ran for {busy} ns");
     setrlimit(Resource::Nofile, limit).unwrap();
     connect(&clients[4], &to).unwrap();
-    guest.accept().unwrap();
+    clients[4].write_all(b"!").unwrap();
+    let (mut server, _) = guest.accept().unwrap();
+    server.read_exact(&mut [0]).unwrap();
     assert_eq!(relay.counters().connections(), 2);
     assert_eq!(relay.counters().open(), 2);
     drop((first, taken));

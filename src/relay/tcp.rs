@@ -75,7 +75,6 @@ impl TcpRelay {
                     self.serve(number, what);
                 }
             }
-            self.counters.open.set(self.connections.len());
         }
         for (_, connection) in self.connections.drain() {
             connection.reset();
@@ -132,6 +131,7 @@ impl TcpRelay {
                 self.poller.add(&guest.stream, place, guest.interest)
             });
         self.connections.insert(number, connection);
+        self.counters.open.set(self.connections.len());
         self.settle(number, added);
     }
 
@@ -203,6 +203,7 @@ impl TcpRelay {
         let Some(connection) = self.connections.remove(&number) else {
             return;
         };
+        self.counters.open.set(self.connections.len());
         if connection.is_connecting() {
             self.counters.refused.one();
         }

@@ -82,7 +82,6 @@ impl UdpRelay {
                 }
             }
             self.give_up_silent();
-            self.counters.open.set(self.clients.len());
         }
         self.counters.open.set(0);
     }
@@ -129,6 +128,7 @@ impl UdpRelay {
         self.clients.insert(number, client);
         self.numbers.insert(address, number);
         self.counters.connections.one();
+        self.counters.open.set(self.clients.len());
         Some(number)
     }
 
@@ -190,6 +190,7 @@ impl UdpRelay {
             }
             stays
         });
+        self.counters.open.set(self.clients.len());
         // Where many clients end one after the other, not each is looked for
         // by itself.
         let earliest = self.clients.values().map(|client| client.last).min();

@@ -136,6 +136,10 @@ fn five_hundred_connections_at_once() {
     let connect = || connect(&world.node, relay.local_addr());
     let clients: Vec<TcpStream> = (0..CONNECTIONS).map(|_| connect()).collect();
     let mut servers: Vec<TcpStream> = (0..CONNECTIONS).map(|_| accept(&echo)).collect();
+    within(SOON, |_| {
+        (relay.counters().connections() == 500).then_some(())
+    })
+    .expect("all are in");
     assert_eq!(relay.counters().open(), 500);
     assert_eq!(relay_threads(&world), 1);
     // Each says its own, all at the same time.
