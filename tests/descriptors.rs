@@ -79,6 +79,7 @@ fn clients_are_turned_away_without_descriptors() {
         only(free + left);
         let client = &mut clients[client];
         connect(&*client, &to).unwrap();
+        client.set_read_timeout(Some(SOON)).unwrap();
         let error = client.read(&mut [0]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionReset);
         assert_eq!(relay.counters().refused(), refused);
@@ -127,3 +128,5 @@ fn nanoseconds(file: &File) -> u64 {
     let text = str::from_utf8(&text[..length]).unwrap();
     text.split(' ').next().unwrap().parse().unwrap()
 }
+
+const SOON: Duration = Duration::from_secs(5);
