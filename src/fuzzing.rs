@@ -4,7 +4,8 @@ use std::fmt::Debug;
 use std::net::IpAddr;
 
 use crate::conntrack::Flow;
-use crate::exposure;
+use crate::exposure::Destination;
+use crate::layout;
 use crate::nft::{
     Chain, Comment, Element, Elements, Family, Flowtable, Name, NamedObject, Rule, Set, Table,
 };
@@ -97,22 +98,34 @@ pub fn describe(message: &Message<'_>, offset: u32) -> (String, Option<u16>) {
     (words, describe::attribute_at(message, offset))
 }
 
-/// The element of an exposure.
-pub fn exposure_element(exposure: &Exposure, label: Option<Comment>) -> Element {
-    exposure::exposure_element(exposure, label)
+/// The elements of an exposure whose targets are addresses.
+pub fn exposure_elements(exposure: &Exposure, label: Option<Comment>) -> Vec<Element> {
+    let mut mappings = Vec::new();
+    for target in exposure.targets() {
+        let address = |guest: &Destination, _| match guest {
+            Destination::Address(address) => Ok(*address),
+            Destination::Name(_) => Err(()),
+        };
+        // One that is told by name has none.
+        let _mapped = exposure.map_to(target, address, &mut mappings);
+    }
+    let elements = mappings.iter();
+    elements
+        .map(|mapping| layout::exposure_element(mapping, label))
+        .collect()
 }
 
 /// The exposure of an element.
 pub fn read_exposure(element: &Element) -> Option<Exposure> {
-    exposure::read_exposure(element)
+    layout::read_exposure(element)?.try_into().ok()
 }
 
 /// The guard of an element: TAP, MAC, address and name of a guest.
 pub fn read_guard(element: &Element) -> Option<(IfName, Mac, IpAddr, GuestName)> {
-    exposure::read_guard(element)
+    layout::read_guard(element)
 }
 
 /// The uplink of an element.
 pub fn read_uplink(element: &Element) -> Option<IfName> {
-    exposure::read_uplink(element)
+    layout::read_uplink(element)
 }

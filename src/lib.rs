@@ -36,6 +36,7 @@ pub mod exposure;
 pub mod fuzzing;
 pub mod guest;
 pub mod host;
+mod layout;
 pub mod nft;
 mod owner;
 #[cfg(feature = "relay")]
@@ -47,7 +48,7 @@ mod types;
 pub mod wire;
 
 pub use error::Error;
-pub use exposure::{Exposure, Protocol};
+pub use exposure::{Balance, Destination, Exposure, Label, Ports, Protocol, Target};
 pub use guest::{Attachment, Guest, GuestName, Networks};
 pub use host::{Exposed, Flows, Host, Settings};
 pub use owner::Owner;

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use tapwire::error::Invalid;
-use tapwire::{Attachment, Exposure, Protocol};
+use tapwire::{Attachment, Destination, Exposure, Protocol, Target};
 
 use crate::support::workload::{Protocol as Spoken, Workload};
 
@@ -61,13 +61,22 @@ pub(crate) fn addresses(attachment: &Attachment) -> [IpAddr; 2] {
 
 /// What a port of the node is called: `tcp 8080 → 80`.
 pub(crate) fn words(exposure: &Exposure) -> String {
-    let (protocol, guest) = (exposure.protocol(), exposure.guest());
-    match exposure.host_address() {
-        None => format!("{protocol} {} → {}", exposure.host_port(), guest.port()),
-        Some(address) => {
-            let host = SocketAddr::new(address, exposure.host_port());
-            format!("{protocol} {host} → {}", guest.port())
+    let (protocol, ports) = (exposure.protocol(), exposure.host_ports());
+    let target = exposure.targets().first().map_or(0, Target::port);
+    match exposure.host_addresses() {
+        [] => format!("{protocol} {ports} → {target}"),
+        [address, ..] => {
+            let host = SocketAddr::new(*address, ports.first());
+            format!("{protocol} {host} → {target}")
         }
+    }
+}
+
+/// Where an exposure leads, if it tells an address.
+pub(crate) fn address(exposure: &Exposure) -> Option<IpAddr> {
+    match exposure.targets().first()?.guest() {
+        Destination::Address(address) => Some(*address),
+        _ => None,
     }
 }
 

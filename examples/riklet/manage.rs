@@ -95,8 +95,10 @@ fn expose(host: &mut Host, workload: &Workload, attachment: &Attachment) -> Resu
     let present: Vec<Exposure> = host
         .exposures()?
         .iter()
-        .map(|exposed| *exposed.exposure())
-        .filter(|exposure| addresses.contains(&exposure.guest().ip()))
+        .map(|exposed| exposed.exposure().clone())
+        .filter(|exposure| {
+            function::address(exposure).is_some_and(|address| addresses.contains(&address))
+        })
         .collect();
     for exposure in present.iter().filter(|exposure| !wanted.contains(exposure)) {
         host.withdraw(exposure, Flows::Cut)?;

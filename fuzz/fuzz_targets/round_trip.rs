@@ -68,7 +68,7 @@ fuzz_target!(|input: Input<'_>| {
                 None => Ok(exposure),
             });
             if let Ok(exposure) = exposure {
-                same_exposure(exposure, label);
+                same_mapping(exposure, label);
             }
         }
         Input::Text(text) => notations(text),
@@ -79,19 +79,20 @@ fuzz_target!(|input: Input<'_>| {
     }
 });
 
-fn same_exposure(exposure: Exposure, label: &str) {
-    assert_eq!(exposure.to_string().parse(), Ok(exposure));
-    let element = fuzzing::exposure_element(&exposure, Comment::new(label).ok());
-    assert_eq!(fuzzing::read_exposure(&element), Some(exposure));
-    let read = same_elements(&fuzzing::elements(vec![element]));
-    for element in read.into_iter().flat_map(|list| list.elements) {
-        assert_eq!(fuzzing::read_exposure(&element), Some(exposure));
+/// An exposure of one port and one address at most.
+fn same_mapping(exposure: Exposure, label: &str) {
+    assert_eq!(exposure.to_string().parse().as_ref(), Ok(&exposure));
+    let elements = fuzzing::exposure_elements(&exposure, Comment::new(label).ok());
+    assert_eq!(elements.len(), 1);
+    let read = same_elements(&fuzzing::elements(elements.clone()));
+    for element in read.into_iter().flat_map(|list| list.elements).chain(elements) {
+        assert_eq!(fuzzing::read_exposure(&element).as_ref(), Some(&exposure));
     }
 }
 
 fn notations(text: &str) {
     if let Ok(exposure) = text.parse::<Exposure>() {
-        same_exposure(exposure, text);
+        assert_eq!(exposure.to_string().parse(), Ok(exposure));
     }
     if let Ok(name) = Name::new(text) {
         assert!(name.as_str() == text && text.len() <= NAME_MAX);

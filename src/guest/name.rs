@@ -1,6 +1,7 @@
 //! Names of guests.
 
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::str::FromStr;
 
 use crate::error::Invalid;
@@ -9,7 +10,7 @@ use crate::error::Invalid;
 const NAME_MAX: usize = 63;
 
 /// The name of a guest: 1 to 63 letters, digits, dots, dashes and
-/// underscores, a letter or digit first.
+/// underscores, a letter or digit first, and no IPv4 address.
 ///
 /// The kernel keeps it in the alias of the guest's TAP and in the comments of
 /// its set elements, so it holds nothing that could be misread there.
@@ -34,6 +35,9 @@ impl GuestName {
             return Err(invalid(
                 "holds something other than letters, digits, dots, dashes and underscores",
             ));
+        }
+        if name.parse::<Ipv4Addr>().is_ok() {
+            return Err(invalid("is an address"));
         }
         Ok(Self(name.into()))
     }
@@ -65,7 +69,17 @@ mod tests {
     #[test]
     fn name_refuses_what_comments_and_aliases_would_misread() {
         let long = "a".repeat(64);
-        for bad in ["", "-a", "a b", "a\"b", "a;b", "a\nb", "é", &long] {
+        for bad in [
+            "",
+            "-a",
+            "a b",
+            "a\"b",
+            "a;b",
+            "a\nb",
+            "é",
+            "198.18.0.2",
+            &long,
+        ] {
             assert!(GuestName::new(bad).is_err(), "{bad:?} was taken");
         }
         assert!(GuestName::new(&long[..63]).is_ok());

@@ -10,8 +10,9 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::Host;
 use crate::conntrack::{self, FlowFilter, TupleFilter};
 use crate::error::{Conflict, Error};
-use crate::exposure::{Exposure, exposure_key, read_exposure};
+use crate::exposure::Mapping;
 use crate::guest::{Attachment, GATEWAY_MAC, Guest};
+use crate::layout::{exposure_key, read_exposure};
 use crate::nft::Element;
 use crate::route::{
     Address, Ipv4Setting, Ipv6Setting, LinkChange, Neighbour, ipv6_setting, set_ipv6_setting,
@@ -282,7 +283,7 @@ impl Host {
                 .iter()
                 .filter_map(read_exposure)
                 .filter(|exposure| guest.has(exposure.guest().ip()));
-            let keys = theirs.map(|exposure: Exposure| Element::new(exposure_key(&exposure)));
+            let keys = theirs.map(|exposure: Mapping| Element::new(exposure_key(&exposure)));
             self.batch.destroy_elements(map, keys);
         }
         self.nft.commit(&mut self.batch)

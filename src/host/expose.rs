@@ -1,13 +1,14 @@
 //! Ports are opened and closed.
 
 use std::collections::HashSet;
-use std::{ptr, slice};
+use std::{mem, ptr, slice};
 
 use super::known::Known;
 use super::{Flows, Host};
 use crate::conntrack::{self, Flow, FlowFilter, TupleFilter};
 use crate::error::{Conflict, Error};
-use crate::exposure::{Exposure, Key, Protocol, exposure_element, exposure_key, read_exposure};
+use crate::exposure::{Destination, Exposure, Key, Mapping, Protocol};
+use crate::layout::{exposure_element, exposure_key, read_exposure};
 use crate::nft::{Comment, Element};
 use crate::route::Ipv4Setting;
 
@@ -35,21 +36,52 @@ impl Host {
     /// [`Error::Conflict`] also if two of them want the same port for
     /// different targets.
     pub fn expose_all(&mut self, exposures: &[Exposure]) -> Result<(), Error> {
-        self.check_guests(exposures)?;
+        let mut mappings = mem::take(&mut self.mappings);
+        let result = self
+            .map(exposures, &mut mappings)
+            .and_then(|()| self.put_in_force(&mappings));
+        self.mappings = mappings;
+        result
+    }
+
+    fn put_in_force(&mut self, mappings: &[Mapping]) -> Result<(), Error> {
+        self.check_guests(mappings)?;
         let put_in_force = self
-            .check_ports(exposures)
-            .and_then(|()| self.open_loopback(exposures))
-            .and_then(|()| self.add_elements(exposures));
+            .check_ports(mappings)
+            .and_then(|()| self.open_loopback(mappings))
+            .and_then(|()| self.add_elements(mappings));
         if put_in_force.is_err() {
-            self.correct(exposures);
+            self.correct(mappings);
         }
         put_in_force?;
-        self.end_older_flows(exposures)
+        self.end_older_flows(mappings)
+    }
+
+    /// What the kernel is to know of `exposures`, in the place of what
+    /// `mappings` held.
+    fn map(&mut self, exposures: &[Exposure], mappings: &mut Vec<Mapping>) -> Result<(), Error> {
+        mappings.clear();
+        for exposure in exposures {
+            for target in exposure.targets() {
+                if let Destination::Name(name) = target.guest()
+                    && self.known.guest_of_name(name.as_str()).is_none()
+                {
+                    self.read()?;
+                }
+                let known = &self.known;
+                exposure.map_to(
+                    target,
+                    |guest, ipv4| known.address_of(guest, ipv4),
+                    mappings,
+                )?;
+            }
+        }
+        Ok(())
     }
 
     /// Has what is remembered of these ports be what the kernel has, after
     /// they were remembered in advance and did not come into force.
-    fn correct(&mut self, exposures: &[Exposure]) {
+    fn correct(&mut self, exposures: &[Mapping]) {
         for exposure in exposures {
             // Where the kernel cannot be asked either, the first error is the
             // one to tell.
@@ -60,7 +92,7 @@ impl Host {
         }
     }
 
-    /// Closes a port of the host.
+    /// Closes the ports of an exposure.
     ///
     /// # Errors
     /// [`Error::Absent`] if this exposure is not in force, also if the port
@@ -68,19 +100,12 @@ impl Host {
     /// [`Flows::Cut`] its flows are ended in any case, so that an agent that
     /// was killed before that can repeat the call.
     pub fn withdraw(&mut self, exposure: &Exposure, flows: Flows) -> Result<(), Error> {
-        let in_force = self.holder_of(exposure)?.as_ref() == Some(exposure);
-        if in_force {
-            let key = Element::new(exposure_key(exposure));
-            self.batch.clear();
-            self.batch
-                .destroy_elements(self.layout.map_of(exposure), [key]);
-            self.nft.commit(&mut self.batch)?;
-            self.known.withdrawn(exposure);
-        }
-        if flows == Flows::Cut {
-            self.cut(exposure)?;
-        }
-        if in_force {
+        let mut mappings = mem::take(&mut self.mappings);
+        let result = self
+            .map(slice::from_ref(exposure), &mut mappings)
+            .and_then(|()| self.take_out_of_force(&mappings, flows));
+        self.mappings = mappings;
+        if result? {
             return Ok(());
         }
         Err(Error::Absent {
@@ -89,8 +114,32 @@ impl Host {
         })
     }
 
+    /// Whether any of it was in force.
+    fn take_out_of_force(&mut self, mappings: &[Mapping], flows: Flows) -> Result<bool, Error> {
+        self.batch.clear();
+        let mut in_force = Vec::with_capacity(mappings.len());
+        for mapping in mappings {
+            if self.holder_of(mapping)?.as_ref() == Some(mapping) {
+                let key = Element::new(exposure_key(mapping));
+                self.batch
+                    .destroy_elements(self.layout.map_of(mapping), [key]);
+                in_force.push(mapping);
+            }
+        }
+        self.nft.commit(&mut self.batch)?;
+        for mapping in &in_force {
+            self.known.withdrawn(mapping);
+        }
+        if flows == Flows::Cut {
+            for mapping in mappings {
+                self.cut(mapping)?;
+            }
+        }
+        Ok(!in_force.is_empty())
+    }
+
     /// Makes sure that each exposure leads to an attached guest.
-    fn check_guests(&mut self, exposures: &[Exposure]) -> Result<(), Error> {
+    fn check_guests(&mut self, exposures: &[Mapping]) -> Result<(), Error> {
         let stranger = |known: &Known| {
             let runs = exposures.chunk_by(|one, next| one.guest().ip() == next.guest().ip());
             let mut addresses = runs.filter_map(|run| Some(run.first()?.guest().ip()));
@@ -111,7 +160,7 @@ impl Host {
     /// Makes sure that the ports are free, since a batch that the kernel
     /// refuses takes it 8–12 ms. The exposures are remembered at once, so
     /// that those that clash with each other are found as well.
-    fn check_ports(&mut self, exposures: &[Exposure]) -> Result<(), Error> {
+    fn check_ports(&mut self, exposures: &[Mapping]) -> Result<(), Error> {
         for (index, exposure) in exposures.iter().enumerate() {
             if self.known.claim(exposure) {
                 continue;
@@ -132,7 +181,7 @@ impl Host {
     /// Has packets from loopback addresses go out by the TAPs of guests that
     /// serve them, and the answers come in. Neighbours and guests gain nothing
     /// by that: their packets to loopback addresses are dropped before.
-    fn open_loopback(&mut self, exposures: &[Exposure]) -> Result<(), Error> {
+    fn open_loopback(&mut self, exposures: &[Mapping]) -> Result<(), Error> {
         for exposure in exposures
             .iter()
             .filter(|exposure| exposure.key().is_on_loopback())
@@ -151,7 +200,7 @@ impl Host {
     }
 
     /// Adds the elements of the exposures in one batch.
-    fn add_elements(&mut self, exposures: &[Exposure]) -> Result<(), Error> {
+    fn add_elements(&mut self, exposures: &[Mapping]) -> Result<(), Error> {
         let (layout, known) = (&self.layout, &self.known);
         self.batch.clear();
         for map in layout.exposure_maps() {
@@ -194,14 +243,14 @@ impl Host {
     }
 
     /// What the kernel has on the host's side of this exposure.
-    fn holder_of(&mut self, exposure: &Exposure) -> Result<Option<Exposure>, Error> {
+    fn holder_of(&mut self, exposure: &Mapping) -> Result<Option<Mapping>, Error> {
         let map = self.layout.map_of(exposure);
         let element = self.nft.get_element(map, exposure_key(exposure))?;
         Ok(element.as_ref().and_then(read_exposure))
     }
 
     /// Asks the kernel who holds the port, and corrects what is remembered.
-    fn check_free(&mut self, exposure: &Exposure) -> Result<(), Error> {
+    fn check_free(&mut self, exposure: &Mapping) -> Result<(), Error> {
         let Some(holder) = self.holder_of(exposure)? else {
             self.known.withdrawn(exposure);
             return Ok(());
@@ -220,17 +269,17 @@ impl Host {
     /// Ends UDP flows to these ports of the host that do not reach the guest
     /// that the port leads to now. Flows to other hosts' ports of that number
     /// pass through and are left alone.
-    fn end_older_flows(&mut self, exposures: &[Exposure]) -> Result<(), Error> {
+    fn end_older_flows(&mut self, exposures: &[Mapping]) -> Result<(), Error> {
         for family in [FlowFilter::ipv4(), FlowFilter::ipv6()] {
-            let of_family = |exposure: &&Exposure| {
-                exposure.protocol() == Protocol::Udp
+            let of_family = |exposure: &&Mapping| {
+                exposure.protocol == Protocol::Udp
                     && FlowFilter::family_of(exposure.guest().ip()) == family
             };
             let mut original = TupleFilter::new().protocol(Protocol::Udp.number());
             let mut made = exposures.iter().filter(of_family);
             match (made.next(), made.next()) {
                 (None, _) => continue,
-                (Some(only), None) => original = original.destination_port(only.host_port()),
+                (Some(only), None) => original = original.destination_port(only.host_port.get()),
                 (Some(_), Some(_)) => {}
             }
             let flows = conntrack::flows(self.nft.connection_mut(), &family.original(original))?;
@@ -245,8 +294,8 @@ impl Host {
     /// Of these flows, those to a port of the host that was exposed now and
     /// that reach something else than its guest. Other ports are not looked
     /// at: what is remembered of them may be out of date.
-    fn astray(&mut self, made: &[Exposure], mut flows: Vec<Flow>) -> Result<Vec<Flow>, Error> {
-        let made: HashSet<Key> = made.iter().map(Exposure::key).collect();
+    fn astray(&mut self, made: &[Mapping], mut flows: Vec<Flow>) -> Result<Vec<Flow>, Error> {
+        let made: HashSet<Key> = made.iter().map(Mapping::key).collect();
         flows.retain(|flow| {
             let to = flow.original();
             let port = to.destination_port().unwrap_or_default();

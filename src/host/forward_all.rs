@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::Host;
 use crate::error::Error;
-use crate::exposure::read_uplink;
+use crate::layout::read_uplink;
 use crate::nft::{Comment, Element, Set};
 use crate::owner::Owner;
 use crate::route::{Ipv6Setting, Link, ipv6_setting, set_ipv6_setting};

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::Host;
 use crate::error::Error;
-use crate::exposure::read_uplink;
+use crate::layout::read_uplink;
 use crate::nft::Element;
 use crate::route::{Ipv4Setting, Ipv6Setting, Link, Scope, ipv6_setting, set_ipv6_setting};
 use crate::types::{IfIndex, IfName};

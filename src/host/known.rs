@@ -5,8 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::Host;
 use crate::error::Error;
-use crate::exposure::{Exposure, Key, Protocol, read_exposure, read_guard};
+use crate::exposure::{Destination, Key, Mapping, Protocol};
 use crate::guest::{Attachment, Guest, GuestName};
+use crate::layout::{read_exposure, read_guard};
 use crate::route::{Link, Neighbour};
 
 /// Guests and exposures as they were last read or changed. The kernel
@@ -43,6 +44,21 @@ impl Known {
 
     pub(super) fn guest_of_address(&self, address: IpAddr) -> Option<&Attachment> {
         self.guests.get(self.by_address.get(&address)?)
+    }
+
+    /// The address that a guest has in a family.
+    pub(super) fn address_of(&self, guest: &Destination, ipv4: bool) -> Result<IpAddr, Error> {
+        match guest {
+            Destination::Address(address) => Ok(*address),
+            Destination::Name(name) => match self.guest_of_name(name.as_str()) {
+                Some(guest) if ipv4 => Ok(guest.ipv4.into()),
+                Some(guest) => Ok(guest.ipv6.into()),
+                None => Err(Error::Absent {
+                    kind: "guest",
+                    name: name.as_str().into(),
+                }),
+            },
+        }
     }
 
     /// The lowest of `slots` that no guest has and that is not in `occupied`.
@@ -85,16 +101,16 @@ impl Known {
 
     /// Remembers `exposure` unless its port is known to lead elsewhere, and
     /// says whether it did.
-    pub(super) fn claim(&mut self, exposure: &Exposure) -> bool {
+    pub(super) fn claim(&mut self, exposure: &Mapping) -> bool {
         let target = self.exposures.entry(exposure.key());
         *target.or_insert_with(|| exposure.guest()) == exposure.guest()
     }
 
-    pub(super) fn exposed(&mut self, exposure: &Exposure) {
+    pub(super) fn exposed(&mut self, exposure: &Mapping) {
         self.exposures.insert(exposure.key(), exposure.guest());
     }
 
-    pub(super) fn withdrawn(&mut self, exposure: &Exposure) {
+    pub(super) fn withdrawn(&mut self, exposure: &Mapping) {
         self.exposures.remove(&exposure.key());
     }
 }

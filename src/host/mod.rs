@@ -11,8 +11,9 @@ use std::fmt;
 
 use crate::conntrack::{self, FlowFilter, TupleFilter};
 use crate::error::{Conflict, Error};
-use crate::exposure::{Exposure, Layout, read_exposure};
+use crate::exposure::{Exposure, Mapping};
 use crate::guest::{Attachment, GuestName, Networks};
+use crate::layout::{Layout, read_exposure};
 use crate::nft::{Batch, Comment, Element, Nft, Set, Table};
 use crate::owner::Owner;
 use crate::route::{Link, Rtnl};
@@ -48,6 +49,8 @@ pub struct Host {
     nft: Nft,
     batch: Batch,
     known: Known,
+    /// What is being exposed or withdrawn; kept for its memory.
+    mappings: Vec<Mapping>,
 }
 
 /// What a [`Host`] is made from: an owner, and what may differ from the
@@ -183,6 +186,7 @@ impl Host {
             nft: Nft::open()?,
             batch: Batch::new(),
             known: Known::default(),
+            mappings: Vec::new(),
         })
     }
 
@@ -216,9 +220,10 @@ impl Host {
         let mut list = Vec::new();
         for map in self.layout.exposure_maps() {
             for element in self.nft.elements(map)? {
-                let Some(exposure) = read_exposure(&element) else {
+                let Some(mapping) = read_exposure(&element) else {
                     continue;
                 };
+                let exposure = Exposure::try_from(mapping)?;
                 let label = element.current_comment().map(Comment::as_str);
                 list.push(Exposed {
                     exposure,
@@ -227,7 +232,7 @@ impl Host {
                 });
             }
         }
-        list.sort_by_key(|exposed| exposed.exposure);
+        list.sort_by(|one, other| one.exposure.cmp(&other.exposure));
         Ok(list)
     }
 
@@ -317,13 +322,13 @@ impl Host {
     }
 
     /// Ends the flows that reach this exposure of its guest.
-    fn cut(&mut self, exposure: &Exposure) -> Result<(), Error> {
-        let protocol = exposure.protocol().number();
+    fn cut(&mut self, exposure: &Mapping) -> Result<(), Error> {
+        let protocol = exposure.protocol.number();
         let guest = exposure.guest();
         let mut original = TupleFilter::new()
             .protocol(protocol)
-            .destination_port(exposure.host_port());
-        if let Some(address) = exposure.host_address() {
+            .destination_port(exposure.host_port.get());
+        if let Some(address) = exposure.host_address {
             original = original.destination(address);
         }
         let reply = TupleFilter::new()

@@ -67,12 +67,17 @@ impl Topology {
         });
     }
 
-    /// Puts an exposure to its guest, or among the strays.
+    /// Puts an exposure to each of its guests, or among the strays.
     pub(crate) fn exposure(&mut self, exposed: Exposed) {
-        let owner = ports::guest_of(&exposed, &mut self.guests);
-        match owner {
-            Some(guest) => guest.exposures.push(exposed),
-            None => self.strays.push(exposed),
+        let mut is_stray = true;
+        for guest in &mut self.guests {
+            if ports::leads_to(&exposed, &guest.attachment) {
+                guest.exposures.push(exposed.clone());
+                is_stray = false;
+            }
+        }
+        if is_stray {
+            self.strays.push(exposed);
         }
     }
 

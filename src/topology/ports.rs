@@ -1,27 +1,29 @@
 //! The ports of a guest, in words: all that a drawing knows of exposures.
 
 use std::fmt;
-use std::net::IpAddr;
 
-use super::GuestNode;
-use super::text::Count;
-use crate::guest::{Attachment, GuestName};
+use super::text::{Count, plain};
+use crate::exposure::{Destination, Target};
+use crate::guest::Attachment;
 use crate::host::Exposed;
 
-/// The guest that an exposure leads to.
-pub(super) fn guest_of<'g>(
-    exposed: &Exposed,
-    guests: &'g mut [GuestNode],
-) -> Option<&'g mut GuestNode> {
-    let name = exposed.guest().map(GuestName::as_str)?;
-    let is_it = |guest: &&mut GuestNode| guest.attachment.name() == name;
-    guests.iter_mut().find(is_it)
+/// Whether an exposure leads to a guest, be it one of several.
+pub(super) fn leads_to(exposed: &Exposed, guest: &Attachment) -> bool {
+    let is_told = exposed
+        .guest()
+        .is_some_and(|name| name.as_str() == guest.name());
+    let is_target = |target: &Target| match target.guest() {
+        Destination::Address(address) => guest.has(*address),
+        Destination::Name(name) => name.as_str() == guest.name(),
+    };
+    is_told || exposed.exposure().targets().iter().any(is_target)
 }
 
-/// What leads to a guest from one place, over one family or both.
+/// What leads to a guest from one place.
 pub(super) struct Port {
-    /// `tcp/8080 → 80`.
+    /// `tcp/8080 → 80`, without control characters.
     pub(super) words: String,
+    /// By the family that the exposure's target tells, if it does.
     counts: Vec<(Option<&'static str>, u64)>,
 }
 
@@ -29,7 +31,7 @@ impl Port {
     /// An exposure that leads to no guest.
     pub(super) fn stray(exposed: &Exposed) -> Self {
         Self {
-            words: exposed.exposure().to_string().replacen("->", " → ", 1),
+            words: plain(&exposed.exposure().to_string()).replacen("->", " → ", 1),
             counts: vec![(None, exposed.connections())],
         }
     }
@@ -57,16 +59,16 @@ impl fmt::Display for Counts {
     }
 }
 
-/// The ports that lead to a guest, in the order of the exposures. The guest's
-/// address, which stands beside them, is left out, so that exposures that
-/// differ in nothing else are one.
+/// The ports that lead to a guest, in the order of the exposures. A target
+/// that is the guest's name or address, which stand beside them, is left out,
+/// so that exposures that differ in nothing else are one.
 pub(super) fn of(guest: &Attachment, exposures: &[Exposed]) -> Vec<Port> {
     let mut ports: Vec<Port> = Vec::new();
     for exposed in exposures {
-        let text = exposed.exposure().to_string();
+        let text = plain(&exposed.exposure().to_string());
         let (host, target) = text.split_once("->").unwrap_or((&text, ""));
         let (target, family) = match strip(target, guest) {
-            Some((port, family)) => (port, Some(family)),
+            Some((port, family)) => (port, family),
             None => (target, None),
         };
         let words = format!("{host} → {target}");
@@ -82,15 +84,19 @@ pub(super) fn of(guest: &Attachment, exposures: &[Exposed]) -> Vec<Port> {
     ports
 }
 
-/// What is behind the guest's address, and the address's family.
-fn strip<'t>(target: &'t str, guest: &Attachment) -> Option<(&'t str, &'static str)> {
-    let addresses: [(IpAddr, _); 2] =
-        [(guest.ipv4().into(), "IPv4"), (guest.ipv6().into(), "IPv6")];
-    addresses.into_iter().find_map(|(address, family)| {
-        let address = match address {
-            IpAddr::V4(address) => format!("{address}:"),
-            IpAddr::V6(address) => format!("[{address}]:"),
-        };
-        Some((target.strip_prefix(&*address)?, family))
-    })
+/// What is behind the guest, and the family if the target is an address.
+/// `None` if it is another guest or one of several.
+fn strip<'t>(target: &'t str, guest: &Attachment) -> Option<(&'t str, Option<&'static str>)> {
+    let targets = target.split(' ').next().unwrap_or_default();
+    if targets.contains(',') {
+        return None;
+    }
+    let names = [
+        (format!("{}:", guest.name()), None),
+        (format!("{}:", guest.ipv4()), Some("IPv4")),
+        (format!("[{}]:", guest.ipv6()), Some("IPv6")),
+    ];
+    names
+        .into_iter()
+        .find_map(|(name, family)| Some((target.strip_prefix(&*name)?, family)))
 }

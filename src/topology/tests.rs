@@ -42,6 +42,12 @@ fn topology() -> Topology {
         (format!("tcp/8080->{ipv4}:80"), Some("web"), 3),
         (format!("tcp/8080->[{ipv6}]:80"), Some("web"), 1),
         (format!("udp/203.0.113.1:53->{ipv4}:5353"), Some("web"), 1),
+        ("tcp/443->web:8443,idle:8443 by source".to_owned(), None, 5),
+        (
+            "tcp/22->idle:22 limit 9 label <my> [shop] & *more*".to_owned(),
+            Some("idle"),
+            0,
+        ),
         ("tcp/9->192.0.2.9:9".to_owned(), None, 0),
     ] {
         let guest = guest.map(|name| GuestName::new(name).unwrap());

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use libtest_mimic::Trial;
-use tapwire::{Attachment, Exposure, Flows, Guest, Host, Owner, Settings};
+use tapwire::{Attachment, Destination, Exposure, Flows, Guest, Host, Owner, Settings};
 
 use crate::support::trials;
 
@@ -35,14 +35,20 @@ fn exposures_of_every_kind_are_installed_at_once() {
     host.expose_all(&list).unwrap();
     host.expose_all(&[]).unwrap();
     let exposed = host.exposures().unwrap();
-    let mut listed: Vec<_> = exposed.iter().map(|exposed| *exposed.exposure()).collect();
+    let mut listed: Vec<_> = exposed
+        .iter()
+        .map(|exposed| exposed.exposure().clone())
+        .collect();
     listed.sort_by_key(|exposure| list.iter().position(|wanted| wanted == exposure));
     assert_eq!(listed, list);
     for exposed in exposed {
         let guest = exposed.guest().unwrap().as_str();
-        let address = exposed.exposure().guest().ip();
+        let targets = exposed.exposure().targets();
         let addresses = [IpAddr::from(one.ipv4()), one.ipv6().into()];
-        assert_eq!(guest == "one", addresses.contains(&address), "{exposed}");
+        let is_one = addresses
+            .map(Destination::Address)
+            .contains(targets[0].guest());
+        assert_eq!(guest == "one", is_one, "{exposed}");
     }
 }
 
@@ -66,7 +72,7 @@ fn exposures_at_once_are_all_refused_if_one_port_is_taken() {
     second.withdraw(&taken, Flows::Drain).unwrap();
     host.expose_all(&list).unwrap();
     let stranger = exposure("tcp/1", Ipv4Addr::new(192, 0, 2, 1));
-    let error = host.expose_all(&[list[0], stranger]).unwrap_err();
+    let error = host.expose_all(&[list[0].clone(), stranger]).unwrap_err();
     assert_eq!(error.to_string(), "no guest named 192.0.2.1");
 }
 
@@ -75,7 +81,9 @@ fn exposures_at_once_that_clash_with_each_other_are_refused() {
     let [one, other] = guests(&mut host);
     let first = exposure("tcp/8080", one.ipv4());
     let clashing = exposure("tcp/8080", other.ipv4());
-    let error = host.expose_all(&[first, first, clashing]).unwrap_err();
+    let error = host
+        .expose_all(&[first.clone(), first.clone(), clashing.clone()])
+        .unwrap_err();
     assert_eq!(
         error.to_string(),
         format!("{clashing} clashes with {first}")

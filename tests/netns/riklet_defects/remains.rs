@@ -1,5 +1,6 @@
 //! What is left when something goes wrong.
 
+use std::net::SocketAddr;
 use std::process::Command;
 
 use libtest_mimic::Trial;
@@ -43,7 +44,12 @@ fn handle_opens_after_its_predecessor_was_dropped() {
         let b = two.attach(&guest(&format!("b-{round}"))).unwrap();
         assert_ne!(a.tap(), b.tap());
         two.expose(
-            &Exposure::new(tapwire::Protocol::Tcp, 9000 + round, (a.ipv4(), 80).into()).unwrap(),
+            &Exposure::new(
+                tapwire::Protocol::Tcp,
+                9000 + round,
+                SocketAddr::new(a.ipv4().into(), 80),
+            )
+            .unwrap(),
         )
         .unwrap();
         one.detach(b.name()).unwrap();

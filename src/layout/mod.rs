@@ -1,0 +1,161 @@
+//! The static ruleset of an owner, and what changes in it: elements.
+//!
+//! One `inet` table and one `arp` table bear the owner's name. Their rules
+//! never change; a guest or an exposure is an element, or a few. So neither a
+//! change nor a packet costs more when there are many.
+
+mod exposures;
+mod guests;
+mod rules;
+mod uplinks;
+
+pub(crate) use exposures::{exposure_element, exposure_key, read_exposure};
+pub(crate) use guests::read_guard;
+pub(crate) use uplinks::read_uplink;
+use uplinks::{UPLINKS4, UPLINKS6, uplink_set};
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::error::Invalid;
+use crate::nft::{Batch, Comment, DataType, Family, Name, Set, Table};
+use crate::owner::Owner;
+
+/// The version of the layout, kept in the table's comment.
+const SCHEMA: u32 = 1;
+
+/// The sets and maps of an owner, and the tables that hold them.
+#[derive(Debug)]
+pub(crate) struct Layout {
+    tap_prefix: String,
+    pub(crate) table: Table,
+    pub(crate) arp: Table,
+    /// Host address . protocol . port : guest address . port.
+    pub(crate) dnat4: Set,
+    pub(crate) dnat6: Set,
+    /// Protocol . port : guest address . port, for all host addresses.
+    pub(crate) dnat4_any: Set,
+    pub(crate) dnat6_any: Set,
+    /// TAP . guest MAC . guest address: who may send what.
+    pub(crate) guard4: Set,
+    pub(crate) guard6: Set,
+    /// TAP . guest MAC: who may send neighbour discovery from addresses that
+    /// the guest makes up by itself (link-local ones).
+    pub(crate) guard_mac: Set,
+    pub(crate) guard_arp: Set,
+    /// Guest address . the same: a guest that reaches itself through the
+    /// host needs masquerade. Also what claims a guest's addresses, because
+    /// its key follows from the TAP's number alone.
+    pub(crate) self4: Set,
+    pub(crate) self6: Set,
+    /// The interfaces on which forwarding was switched on for the guests.
+    pub(crate) uplinks4: Set,
+    pub(crate) uplinks6: Set,
+}
+
+impl Layout {
+    /// The layout for `owner`, with room for `exposures` in each map and for
+    /// `guests`.
+    pub(crate) fn new(owner: &Owner, exposures: u32, guests: u32) -> Result<Self, Invalid> {
+        let name = Name::new(owner.as_str())?;
+        let comment = Comment::new(&format!("owner={owner} schema={SCHEMA}"))?;
+        let table = Table::new(Family::INET, name.clone()).comment(comment);
+        let arp = Table::new(Family::ARP, name).comment(comment);
+        let (ipv4, ipv6) = (DataType::IPV4_ADDR, DataType::IPV6_ADDR);
+        let (protocol, port) = (DataType::INET_PROTO, DataType::INET_SERVICE);
+        let (tap, mac) = (DataType::IFNAME, DataType::ETHER_ADDR);
+        let map = |name, key: &[DataType], data: &[DataType]| {
+            Set::map(&table, Name::constant(name), key, data)
+                .size(exposures)
+                .counter()
+        };
+        let set = |table: &Table, name, key: &[DataType]| {
+            Set::new(table, Name::constant(name), key).size(guests)
+        };
+        Ok(Self {
+            tap_prefix: owner.tap_prefix(),
+            dnat4: map("dnat4", &[ipv4, protocol, port], &[ipv4, port]),
+            dnat6: map("dnat6", &[ipv6, protocol, port], &[ipv6, port]),
+            dnat4_any: map("dnat4_any", &[protocol, port], &[ipv4, port]),
+            dnat6_any: map("dnat6_any", &[protocol, port], &[ipv6, port]),
+            guard4: set(&table, "guard4", &[tap, mac, ipv4]).counter(),
+            guard6: set(&table, "guard6", &[tap, mac, ipv6]).counter(),
+            guard_mac: set(&table, "guard_mac", &[tap, mac]),
+            guard_arp: set(&arp, "guard", &[tap, mac, ipv4]),
+            self4: set(&table, "self4", &[ipv4, ipv4]),
+            self6: set(&table, "self6", &[ipv6, ipv6]),
+            uplinks4: uplink_set(&table, UPLINKS4),
+            uplinks6: uplink_set(&table, UPLINKS6),
+            table,
+            arp,
+        })
+    }
+
+    /// Creates the `inet` table; refused if there is one of that name.
+    pub(crate) fn create(&self, batch: &mut Batch) {
+        batch.create(&self.table);
+        for set in self.exposure_maps().into_iter().chain(self.other_sets()) {
+            batch.create(set);
+        }
+        self.create_rules(batch);
+    }
+
+    /// Creates the `arp` table; refused if there is one of that name.
+    pub(crate) fn create_arp(&self, batch: &mut Batch) {
+        batch.create(&self.arp);
+        batch.create(&self.guard_arp);
+        self.create_arp_rules(batch);
+    }
+
+    /// Removes all of it.
+    pub(crate) fn destroy(&self, batch: &mut Batch) {
+        batch.destroy(&self.table);
+        batch.destroy(&self.arp);
+    }
+
+    /// Whether `table` holds this layout.
+    pub(crate) fn is_in(&self, table: &Table) -> bool {
+        table.current_comment() == self.table.current_comment()
+    }
+
+    fn other_sets(&self) -> [&Set; 7] {
+        [
+            &self.guard4,
+            &self.guard6,
+            &self.guard_mac,
+            &self.self4,
+            &self.self6,
+            &self.uplinks4,
+            &self.uplinks6,
+        ]
+    }
+}
+
+fn take_ipv4(bytes: &[u8]) -> Option<(Option<IpAddr>, &[u8])> {
+    let (address, rest) = bytes.split_first_chunk::<4>()?;
+    Some((Some(Ipv4Addr::from(*address).into()), rest))
+}
+
+fn take_ipv6(bytes: &[u8]) -> Option<(Option<IpAddr>, &[u8])> {
+    let (address, rest) = bytes.split_first_chunk::<16>()?;
+    Some((Some(Ipv6Addr::from(*address).into()), rest))
+}
+
+fn take_port(bytes: &[u8]) -> Option<(u16, &[u8])> {
+    let (port, rest) = bytes.split_first_chunk::<2>()?;
+    Some((u16::from_be_bytes(*port), rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nft::{Data, Element};
+
+    #[test]
+    fn foreign_elements_are_no_exposures() {
+        for key in [&[0_u8; 4][..], &[6, 0, 0, 0, 0, 80], &[1; 40]] {
+            let element = Element::new(Data::from_bytes(key).unwrap());
+            assert_eq!(read_exposure(&element), None);
+            assert_eq!(read_guard(&element), None);
+        }
+    }
+}

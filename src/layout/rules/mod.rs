@@ -1,0 +1,128 @@
+//! The rules. They hold no name but the owner's TAP prefix and never change.
+
+mod filter;
+mod guard;
+mod nat;
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::Layout;
+use crate::nft::{Batch, Chain, ChainType, Hook, Match, Name, Policy, Table, meta, priority};
+use crate::types::IfName;
+
+impl Layout {
+    /// Creates the chains of the `inet` table with their rules.
+    pub(super) fn create_rules(&self, batch: &mut Batch) {
+        let chains = Chains::new(&self.table);
+        for chain in chains.all() {
+            batch.create(chain);
+        }
+        self.guard_rules(&chains, batch);
+        self.nat_rules(&chains, batch);
+        self.filter_rules(&chains, batch);
+    }
+
+    /// Whether the packet comes from a guest.
+    fn incoming(&self) -> Match {
+        meta::iifname().starts_with(&self.tap_prefix)
+    }
+
+    /// Whether the packet goes to a guest.
+    fn outgoing(&self) -> Match {
+        meta::oifname().starts_with(&self.tap_prefix)
+    }
+}
+
+/// The chains of the `inet` table.
+struct Chains {
+    raw_pre: Chain,
+    from_guest: Chain,
+    nat_pre: Chain,
+    nat_out: Chain,
+    expose_out: Chain,
+    expose_loopback: Chain,
+    expose: Chain,
+    expose4: Chain,
+    expose6: Chain,
+    nat_post: Chain,
+    to_guest_nat: Chain,
+    forward: Chain,
+    to_guest: Chain,
+    uplink: Chain,
+    input: Chain,
+    in_guest: Chain,
+}
+
+impl Chains {
+    fn new(table: &Table) -> Self {
+        let chain = |name| Chain::new(table, Name::constant(name));
+        let base = |name, kind, hook, priority| {
+            Chain::base(table, Name::constant(name), kind, hook, priority).policy(Policy::ACCEPT)
+        };
+        Self {
+            raw_pre: base(
+                "raw_pre",
+                ChainType::FILTER,
+                Hook::PREROUTING,
+                priority::RAW,
+            ),
+            from_guest: chain("from_guest"),
+            nat_pre: base("nat_pre", ChainType::NAT, Hook::PREROUTING, BEFORE_DSTNAT),
+            nat_out: base("nat_out", ChainType::NAT, Hook::OUTPUT, BEFORE_DSTNAT),
+            expose_out: chain("expose_out"),
+            expose_loopback: chain("expose_loopback"),
+            expose: chain("expose"),
+            expose4: chain("expose4"),
+            expose6: chain("expose6"),
+            nat_post: base("nat_post", ChainType::NAT, Hook::POSTROUTING, BEFORE_SRCNAT),
+            to_guest_nat: chain("to_guest_nat"),
+            forward: base(
+                "forward",
+                ChainType::FILTER,
+                Hook::FORWARD,
+                priority::FILTER,
+            ),
+            to_guest: chain("to_guest"),
+            uplink: chain("uplink"),
+            input: base("input", ChainType::FILTER, Hook::INPUT, priority::FILTER),
+            in_guest: chain("in_guest"),
+        }
+    }
+
+    fn all(&self) -> [&Chain; 16] {
+        [
+            &self.raw_pre,
+            &self.from_guest,
+            &self.nat_pre,
+            &self.nat_out,
+            &self.expose_out,
+            &self.expose_loopback,
+            &self.expose,
+            &self.expose4,
+            &self.expose6,
+            &self.nat_post,
+            &self.to_guest_nat,
+            &self.forward,
+            &self.to_guest,
+            &self.uplink,
+            &self.input,
+            &self.in_guest,
+        ]
+    }
+}
+
+/// Before Docker's and kube-proxy's translations, which are at -100: the
+/// lower number decides.
+const BEFORE_DSTNAT: i32 = -105;
+
+/// Before others' masquerading, which is at 100.
+const BEFORE_SRCNAT: i32 = 95;
+
+const LOOPBACK: IfName = IfName::constant("lo");
+const LOOPBACK_IPV4: IpNet = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8));
+const LINK_LOCAL: IpNet = IpNet::V6(Ipv6Net::new_assert(
+    Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0),
+    10,
+));
