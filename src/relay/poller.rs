@@ -98,6 +98,17 @@ impl Interest {
 pub(super) struct Ready(epoll::EventFlags);
 
 impl Ready {
+    #[cfg(test)]
+    pub(super) const READ: Self = Self(epoll::EventFlags::IN);
+
+    /// As it comes with a reset.
+    #[cfg(test)]
+    pub(super) const FAILED: Self = Self(
+        epoll::EventFlags::IN
+            .union(epoll::EventFlags::ERR)
+            .union(epoll::EventFlags::HUP),
+    );
+
     /// Something can be read, the end included.
     pub(super) fn read(self) -> bool {
         self.0

@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 
-use super::poller::Interest;
+use super::poller::{Interest, Ready};
 use super::socket;
 
 /// Two streams that are each other's continuation. Neither blocks.
@@ -32,23 +32,37 @@ impl Connection {
         self.connecting
     }
 
-    /// The guest has taken it.
-    pub(super) fn connected(&mut self) {
-        self.connecting = false;
-    }
-
-    /// Passes on what the client sent, without waiting; how many bytes were
-    /// taken from it.
+    /// Does what can be done now that a side is ready, without waiting. Once
+    /// the guest has taken the connection, bytes go both ways.
     ///
     /// # Errors
-    /// The connection has failed on one side.
-    pub(super) fn pass_to_guest(&mut self, room: &mut [u8]) -> io::Result<usize> {
-        self.client.pass_on(&self.guest.stream, room)
-    }
-
-    /// As [`pass_to_guest`](Self::pass_to_guest), the other way.
-    pub(super) fn pass_to_client(&mut self, room: &mut [u8]) -> io::Result<usize> {
-        self.guest.pass_on(&self.client.stream, room)
+    /// The connection has failed on one side, and what that side had sent
+    /// before was passed on as far as the other took it.
+    pub(super) fn serve(&mut self, side: Side, ready: Ready, room: &mut [u8]) -> io::Result<Taken> {
+        if self.connecting {
+            if side == Side::Guest && (ready.failed() || ready.write()) {
+                socket::connected(&self.guest.stream)?;
+                self.connecting = false;
+            } else if ready.failed() {
+                return Err(ErrorKind::ConnectionReset.into());
+            } else {
+                return Ok(Taken::default());
+            }
+        }
+        let (client, guest) = (side == Side::Client, side == Side::Guest);
+        let (read, written) = (ready.read() || ready.failed(), ready.write());
+        let mut taken = Taken::default();
+        if (client && read) || (guest && written) {
+            taken.from_client = self.client.pass_on(&self.guest.stream, room)?;
+        }
+        if (guest && read) || (client && written) {
+            taken.from_guest = self.guest.pass_on(&self.client.stream, room)?;
+        }
+        let end = if client { &self.client } else { &self.guest };
+        if ready.failed() && !end.is_to_be_read() {
+            return Err(ErrorKind::ConnectionReset.into());
+        }
+        Ok(taken)
     }
 
     /// Whether both sides have said all, and it was passed on.
@@ -62,7 +76,7 @@ impl Connection {
             return [Interest::NONE, Interest::WRITE];
         }
         let interest = |end: &End, other: &End| Interest {
-            read: !end.ended && end.is_passed_on(),
+            read: end.is_to_be_read(),
             write: !other.is_passed_on(),
         };
         [
@@ -76,6 +90,20 @@ impl Connection {
         socket::reset(self.client.stream);
         socket::reset(self.guest.stream);
     }
+}
+
+/// The side of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    Client,
+    Guest,
+}
+
+/// How many bytes were taken.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Taken {
+    pub(super) from_client: usize,
+    pub(super) from_guest: usize,
 }
 
 /// One side of a connection.
@@ -111,13 +139,17 @@ impl End {
         self.taken.is_empty()
     }
 
+    fn is_to_be_read(&self) -> bool {
+        !self.ended && self.is_passed_on()
+    }
+
     /// Reads into `room` and writes it to `other`, for some rounds, so that
     /// one busy connection does not keep the others waiting.
     fn pass_on(&mut self, other: &TcpStream, room: &mut [u8]) -> io::Result<usize> {
         let mut total = 0_usize;
         self.pass_rest(other)?;
         for _ in 0..ROUNDS {
-            if self.ended || !self.is_passed_on() {
+            if !self.is_to_be_read() {
                 break;
             }
             let Some(length) = unless_blocked(|| (&self.stream).read(room))? else {
@@ -180,3 +212,70 @@ const ROUNDS: u32 = 4;
 /// How much is read at once, in bytes, and so the most that is kept for a
 /// side that does not take it.
 pub(super) const ROOM: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    /// A stream that does not block, and its peer.
+    fn pair() -> (TcpStream, UnixStream) {
+        let (stream, peer) = UnixStream::pair().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        (OwnedFd::from(stream).into(), peer)
+    }
+
+    fn connection() -> (Connection, UnixStream, UnixStream) {
+        let ((client, at_client), (guest, at_guest)) = (pair(), pair());
+        let mut connection = Connection::new(client, guest, Vec::new());
+        connection.connecting = false;
+        (connection, at_client, at_guest)
+    }
+
+    #[test]
+    fn last_words_before_a_reset_are_passed_on() {
+        let (mut connection, mut client, mut guest) = connection();
+        client.write_all(b"a request that is not read").unwrap();
+        let mut room = [0; 64];
+        connection
+            .serve(Side::Client, Ready::READ, &mut room)
+            .unwrap();
+        guest.write_all(&[7; 1000]).unwrap();
+        // What is unread when a socket is closed makes it a reset.
+        drop(guest);
+        let mut total = 0;
+        let error = loop {
+            match connection.serve(Side::Guest, Ready::FAILED, &mut room) {
+                Ok(taken) => total += taken.from_guest,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        assert!(total <= 1000, "{total}");
+        let mut heard = [0; 1000];
+        client.read_exact(&mut heard).unwrap();
+        assert_eq!(heard, [7; 1000]);
+    }
+
+    #[test]
+    fn side_that_failed_and_is_not_to_be_read_is_not_waited_for() {
+        let (mut connection, mut client, guest) = connection();
+        let mut room = vec![1; ROOM];
+        client.set_nonblocking(true).unwrap();
+        // Nobody reads, so it ends with something taken and not passed on.
+        while connection.interests() == [Interest::READ; 2] {
+            drop(client.write(&[1; 4096]));
+            connection
+                .serve(Side::Client, Ready::READ, &mut room)
+                .unwrap();
+        }
+        let [of_client, of_guest] = connection.interests();
+        assert_eq!(of_client, Interest::NONE);
+        assert!(of_guest.write);
+        let failed = connection.serve(Side::Client, Ready::FAILED, &mut room);
+        assert!(failed.is_err());
+        drop(guest);
+    }
+}

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use super::counters::Shared;
 use super::poller::{Interest, Poller, Ready};
 use super::settings::RelaySettings;
-use super::stream::{Connection, ROOM};
+use super::stream::{Connection, ROOM, Side};
 use super::{FIRST, LISTENER, STOP, socket};
 
 /// A listening socket and the connections that came of it.
@@ -150,29 +150,14 @@ impl TcpRelay {
         let Some(connection) = self.connections.get_mut(&number) else {
             return;
         };
-        let outcome = if connection.is_connecting() {
-            connect(connection, side, ready, &self.counters)
-        } else {
-            Ok(())
-        };
-        let outcome = outcome.and_then(|()| {
-            if connection.is_connecting() {
-                return Ok(());
-            }
-            if ready.failed() {
-                return Err(io::ErrorKind::ConnectionReset.into());
-            }
-            let (read, written) = (ready.read(), ready.write());
-            let (client, guest) = (side == Side::Client, side == Side::Guest);
-            if (client && read) || (guest && written) {
-                let taken = connection.pass_to_guest(&mut self.room)?;
-                self.counters.bytes_to_guest.add(taken);
-            }
-            if (guest && read) || (client && written) {
-                let taken = connection.pass_to_client(&mut self.room)?;
-                self.counters.bytes_to_client.add(taken);
-            }
-            Ok(())
+        let was_connecting = connection.is_connecting();
+        let served = connection.serve(side, ready, &mut self.room);
+        if was_connecting && !connection.is_connecting() {
+            self.counters.connections.one();
+        }
+        let outcome = served.map(|taken| {
+            self.counters.bytes_to_guest.add(taken.from_client);
+            self.counters.bytes_to_client.add(taken.from_guest);
         });
         self.settle(number, outcome);
     }
@@ -250,30 +235,6 @@ impl TcpRelay {
             self.paused = None;
         }
     }
-}
-
-/// Sees whether the guest has taken the connection.
-fn connect(
-    connection: &mut Connection,
-    side: Side,
-    ready: Ready,
-    counters: &Shared,
-) -> io::Result<()> {
-    if ready.failed() && side == Side::Client {
-        return Err(io::ErrorKind::ConnectionReset.into());
-    }
-    if side == Side::Guest && (ready.failed() || ready.write()) {
-        socket::connected(&connection.guest.stream)?;
-        connection.connected();
-        counters.connections.one();
-    }
-    Ok(())
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Side {
-    Client,
-    Guest,
 }
 
 /// The number of a connection's side in the poller.

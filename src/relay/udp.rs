@@ -146,7 +146,15 @@ impl UdpRelay {
         }
         let datagram = self.room.get(start..end).unwrap_or_default();
         self.counters.bytes_to_guest.add(length);
-        if client.socket.send(datagram).is_err() {
+        let mut sent = client.socket.send(datagram);
+        if let Err(error) = &sent
+            && error.kind() == ErrorKind::ConnectionRefused
+        {
+            // The guest did not take an earlier one; this one was not sent.
+            self.counters.lost.one();
+            sent = client.socket.send(datagram);
+        }
+        if sent.is_err() {
             self.counters.lost.one();
         }
     }
