@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use super::counters::Shared;
 use super::poller::{Interest, Poller, Ready};
 use super::settings::RelaySettings;
-use super::stream::{Connection, ROOM, Side};
+use super::stream::{Connection, ROOM, Side, Taken};
 use super::{FIRST, LISTENER, STOP, socket};
 
 /// A listening socket and the connections that came of it.
@@ -151,14 +151,13 @@ impl TcpRelay {
             return;
         };
         let was_connecting = connection.is_connecting();
-        let served = connection.serve(side, ready, &mut self.room);
+        let mut taken = Taken::default();
+        let outcome = connection.serve(side, ready, &mut self.room, &mut taken);
         if was_connecting && !connection.is_connecting() {
             self.counters.connections.one();
         }
-        let outcome = served.map(|taken| {
-            self.counters.bytes_to_guest.add(taken.from_client);
-            self.counters.bytes_to_client.add(taken.from_guest);
-        });
+        self.counters.bytes_to_guest.add(taken.from_client);
+        self.counters.bytes_to_client.add(taken.from_guest);
         self.settle(number, outcome);
     }
 
