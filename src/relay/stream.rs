@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 
+use super::counters::{Count, Shared};
 use super::poller::{Interest, Ready};
 use super::socket;
 
@@ -33,7 +34,9 @@ impl Connection {
     }
 
     /// Does what can be done now that a side is ready, without waiting. Once
-    /// the guest has taken the connection, bytes go both ways.
+    /// the guest has taken the connection, bytes go both ways. They are
+    /// counted before they are passed on, so that who got them finds them
+    /// counted.
     ///
     /// # Errors
     /// The connection has failed on one side, and what that side had sent
@@ -43,12 +46,13 @@ impl Connection {
         side: Side,
         ready: Ready,
         room: &mut [u8],
-        taken: &mut Taken,
+        counters: &Shared,
     ) -> io::Result<()> {
         if self.connecting {
             if side == Side::Guest && (ready.failed() || ready.write()) {
                 socket::connected(&self.guest.stream)?;
                 self.connecting = false;
+                counters.connections.one();
             } else if ready.failed() {
                 return Err(ErrorKind::ConnectionReset.into());
             } else {
@@ -59,11 +63,11 @@ impl Connection {
         let (read, written) = (ready.read() || ready.failed(), ready.write());
         if (client && read) || (guest && written) {
             self.client
-                .pass_on(&self.guest.stream, room, &mut taken.from_client)?;
+                .pass_on(&self.guest.stream, room, &counters.bytes_to_guest)?;
         }
         if (guest && read) || (client && written) {
             self.guest
-                .pass_on(&self.client.stream, room, &mut taken.from_guest)?;
+                .pass_on(&self.client.stream, room, &counters.bytes_to_client)?;
         }
         let end = if client { &self.client } else { &self.guest };
         if ready.failed() && !end.is_to_be_read() {
@@ -106,13 +110,6 @@ pub(super) enum Side {
     Guest,
 }
 
-/// How many bytes were taken from each side.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Taken {
-    pub(super) from_client: usize,
-    pub(super) from_guest: usize,
-}
-
 /// One side of a connection.
 #[derive(Debug)]
 pub(super) struct End {
@@ -152,7 +149,7 @@ impl End {
 
     /// Reads into `room` and writes it to `other`, for some rounds, so that
     /// one busy connection does not keep the others waiting.
-    fn pass_on(&mut self, other: &TcpStream, room: &mut [u8], total: &mut usize) -> io::Result<()> {
+    fn pass_on(&mut self, other: &TcpStream, room: &mut [u8], count: &Count) -> io::Result<()> {
         self.pass_rest(other)?;
         for _ in 0..ROUNDS {
             if !self.is_to_be_read() {
@@ -162,7 +159,7 @@ impl End {
                 break;
             };
             self.ended = length == 0;
-            *total = total.saturating_add(length);
+            count.add(length);
             let bytes = room.get(..length).unwrap_or_default();
             let passed = write(other, bytes)?;
             // Only what is left needs memory of its own.
@@ -245,20 +242,22 @@ mod tests {
         let (mut connection, mut client, mut guest) = connection();
         client.write_all(b"a request that is not read").unwrap();
         let mut room = [0; 64];
-        let mut taken = Taken::default();
+        let counters = Shared::default();
         connection
-            .serve(Side::Client, Ready::READ, &mut room, &mut taken)
+            .serve(Side::Client, Ready::READ, &mut room, &counters)
             .unwrap();
         guest.write_all(&[7; 1000]).unwrap();
         // What is unread when a socket is closed makes it a reset.
         drop(guest);
         let mut rounds = 0..100;
         let error = rounds.find_map(|_| {
-            let served = connection.serve(Side::Guest, Ready::FAILED, &mut room, &mut taken);
+            let served = connection.serve(Side::Guest, Ready::FAILED, &mut room, &counters);
             served.err()
         });
         assert_eq!(error.unwrap().kind(), ErrorKind::ConnectionReset);
-        assert_eq!((taken.from_client, taken.from_guest), (26, 1000));
+        let counters = counters.read();
+        assert_eq!(counters.bytes_to_guest(), 26);
+        assert_eq!(counters.bytes_to_client(), 1000);
         let mut heard = [0; 1000];
         client.read_exact(&mut heard).unwrap();
         assert_eq!(heard, [7; 1000]);
@@ -268,19 +267,19 @@ mod tests {
     fn side_that_failed_and_is_not_to_be_read_is_not_waited_for() {
         let (mut connection, mut client, guest) = connection();
         let mut room = vec![1; ROOM];
-        let mut taken = Taken::default();
+        let counters = Shared::default();
         client.set_nonblocking(true).unwrap();
         // Nobody reads, so it ends with something taken and not passed on.
         while connection.interests() == [Interest::READ; 2] {
             drop(client.write(&[1; 4096]));
             connection
-                .serve(Side::Client, Ready::READ, &mut room, &mut taken)
+                .serve(Side::Client, Ready::READ, &mut room, &counters)
                 .unwrap();
         }
         let [of_client, of_guest] = connection.interests();
         assert_eq!(of_client, Interest::NONE);
         assert!(of_guest.write);
-        let failed = connection.serve(Side::Client, Ready::FAILED, &mut room, &mut taken);
+        let failed = connection.serve(Side::Client, Ready::FAILED, &mut room, &counters);
         assert!(failed.is_err());
         drop(guest);
     }

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use super::counters::Shared;
 use super::poller::{Interest, Poller, Ready};
 use super::settings::RelaySettings;
-use super::stream::{Connection, ROOM, Side, Taken};
+use super::stream::{Connection, ROOM, Side};
 use super::{FIRST, LISTENER, STOP, socket};
 
 /// A listening socket and the connections that came of it.
@@ -150,14 +150,7 @@ impl TcpRelay {
         let Some(connection) = self.connections.get_mut(&number) else {
             return;
         };
-        let was_connecting = connection.is_connecting();
-        let mut taken = Taken::default();
-        let outcome = connection.serve(side, ready, &mut self.room, &mut taken);
-        if was_connecting && !connection.is_connecting() {
-            self.counters.connections.one();
-        }
-        self.counters.bytes_to_guest.add(taken.from_client);
-        self.counters.bytes_to_client.add(taken.from_guest);
+        let outcome = connection.serve(side, ready, &mut self.room, &self.counters);
         self.settle(number, outcome);
     }
 
