@@ -1,8 +1,11 @@
 //! A guest with the kernel's own TCP/IP stack: a namespace behind a TAP,
 //! whose frames are carried to and from the TAP that a VMM would open.
 
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -10,7 +13,7 @@ use tapwire::Attachment;
 use tapwire::route::{Address, LinkChange, Route, Rtnl};
 use tapwire::sys::{NetNs, Tap, TapOptions};
 
-use crate::world::World;
+use crate::world::{SOON, World, within};
 
 /// A running guest; it stops when dropped.
 pub(crate) struct LinuxGuest {
@@ -26,6 +29,17 @@ impl LinuxGuest {
         let guest = netns.run(|| configure(attachment)).unwrap();
         let (running, stop) = UnixStream::pair().unwrap();
         let thread = thread::spawn(move || carry(&host, &guest, &stop));
+        for address in [attachment.ipv4().into(), attachment.ipv6().into()] {
+            let to = SocketAddr::new(address, CLOSED);
+            let refused = |timeout: Duration| {
+                let result = TcpStream::connect_timeout(&to, timeout / 10);
+                let kind = result.err().map(|error| error.kind());
+                (kind == Some(ErrorKind::ConnectionRefused)).then_some(())
+            };
+            // The TAP sends nothing until the kernel has seen its carrier.
+            let refused = world.node.run(|| within(SOON, refused)).unwrap();
+            refused.expect("the guest answers");
+        }
         Self {
             netns,
             running: Some((running, thread)),
@@ -94,3 +108,6 @@ fn carry(host: &Tap, guest: &Tap, stop: &UnixStream) {
         }
     }
 }
+
+/// A port on which no guest listens.
+const CLOSED: u16 = 1;
