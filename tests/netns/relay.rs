@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
@@ -26,6 +26,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         five_hundred_connections_at_once,
         slow_reader_holds_up_the_writer,
         either_side_ends_first_and_goes_on_reading,
+        connection_that_is_held_up_costs_no_time,
         reset_is_passed_on_both_ways,
         drop_ends_it_at_once,
         guest_learns_the_client_by_the_header,
@@ -141,7 +142,7 @@ fn five_hundred_connections_at_once() {
     })
     .expect("all are in");
     assert_eq!(relay.counters().open(), 500);
-    assert_eq!(relay_threads(&world), 1);
+    assert_eq!(relay_threads(&world).len(), 1);
     // Each says its own, all at the same time.
     for (number, mut client) in clients.iter().enumerate() {
         client.write_all(&number.to_be_bytes()).unwrap();
@@ -257,6 +258,42 @@ fn either_side_ends_first_and_goes_on_reading() {
     }
 }
 
+/// Both sides have ended, but the guest does not take what it was sent: the
+/// client's socket is hung up all the time (`EPOLLHUP`) and must not be read.
+fn connection_that_is_held_up_costs_no_time() {
+    let (world, _host, attachment, guest) = linux_world();
+    let echo = listener(&guest, &attachment);
+    let relay = relay(
+        &world,
+        settings(Protocol::Tcp, "::1", echo.local_addr().unwrap()),
+    );
+    let client = connect(&world.node, relay.local_addr());
+    let mut server = accept(&echo);
+    server.shutdown(Shutdown::Write).unwrap();
+    assert_eq!((&client).read(&mut [0]).unwrap(), 0);
+    client
+        .set_write_timeout(Some(Duration::from_millis(300)))
+        .unwrap();
+    let sent = write_until_full(&mut &client, 64 << 20);
+    client.shutdown(Shutdown::Write).unwrap();
+    let thread = &relay_threads(&world)[0];
+    let before = nanoseconds(thread);
+    std::thread::sleep(NEVER);
+    let busy = nanoseconds(thread) - before;
+    assert!(busy < 40_000_000, "the relay's thread ran for {busy} ns");
+    assert_eq!(relay.counters().open(), 1);
+    let mut heard = Vec::new();
+    server.read_to_end(&mut heard).unwrap();
+    assert_eq!(heard.len(), sent);
+    within(SOON, |_| (relay.counters().open() == 0).then_some(())).expect("it is over");
+}
+
+/// How long a thread has run.
+fn nanoseconds(task: &Path) -> u64 {
+    let text = std::fs::read_to_string(task.join("schedstat")).unwrap();
+    text.split(' ').next().unwrap().parse().unwrap()
+}
+
 fn reset_is_passed_on_both_ways() {
     let (world, _host, attachment, guest) = linux_world();
     let echo = listener(&guest, &attachment);
@@ -319,7 +356,7 @@ fn drop_ends_it_at_once() {
                 drop(relay);
             }
             assert!(started.elapsed() < Duration::from_secs(1));
-            assert_eq!(relay_threads(&world), 0);
+            assert!(relay_threads(&world).is_empty());
         }
     }
 }
@@ -545,7 +582,7 @@ fn each_start_that_cannot_be_is_its_own_error() {
             r#"guest address "127.0.0.1" is no address of a guest"#
         );
     }
-    assert_eq!(relay_threads(&world), 0);
+    assert!(relay_threads(&world).is_empty());
 }
 
 fn sockets_belong_to_the_namespace_of_the_starting_thread() {
@@ -617,8 +654,8 @@ fn accept(listener: &TcpListener) -> TcpStream {
     stream
 }
 
-/// How many threads of relays are in the node's namespace.
-fn relay_threads(world: &World) -> usize {
+/// The threads of relays in the node's namespace.
+fn relay_threads(world: &World) -> Vec<PathBuf> {
     let node = world.node.id().unwrap().to_string();
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();
     // A thread of another test may end while it is looked at.
@@ -628,6 +665,7 @@ fn relay_threads(world: &World) -> usize {
         Some(name.starts_with("relay ") && netns.to_str() == Some(&node))
     };
     tasks
-        .filter(|task| is_one(&task.as_ref().unwrap().path()) == Some(true))
-        .count()
+        .map(|task| task.unwrap().path())
+        .filter(|task| is_one(task) == Some(true))
+        .collect()
 }
