@@ -87,12 +87,12 @@ fn guest_that_refuses_or_is_silent_is_told_as_a_reset() {
     let mut client = connect(&world.node, relay.local_addr());
     let started = Instant::now();
     client
-        .set_read_timeout(Some(Duration::from_secs(20)))
+        .set_read_timeout(Some(Duration::from_secs(60)))
         .unwrap();
     let error = client.read(&mut [0]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     assert!(
-        started.elapsed() < Duration::from_secs(16),
+        started.elapsed() < Duration::from_secs(30),
         "{:?}",
         started.elapsed()
     );

@@ -173,7 +173,7 @@ fn connection_that_is_held_up_costs_no_time() {
         let taken = relay.counters().bytes_to_guest();
         (usize::try_from(taken).unwrap() == sent).then_some(())
     };
-    while within(Duration::from_millis(200), |_| taken(sent)).is_some() {
+    while within(Duration::from_millis(500), |_| taken(sent)).is_some() {
         assert!(sent < 64 << 20, "{sent} bytes were taken for nobody");
         (&client).write_all(&vec![0; 32_768]).unwrap();
         sent += 32_768;
@@ -184,7 +184,6 @@ fn connection_that_is_held_up_costs_no_time() {
     std::thread::sleep(NEVER);
     let busy = nanoseconds(thread) - before;
     assert!(busy < 40_000_000, "the relay's thread ran for {busy} ns");
-    assert_eq!(relay.counters().open(), 1);
     let mut heard = Vec::new();
     server.read_to_end(&mut heard).unwrap();
     assert_eq!(heard.len(), sent);
