@@ -42,8 +42,11 @@ pub mod host;
 mod layout;
 pub mod nft;
 mod owner;
+#[cfg(feature = "relay")]
+mod relay;
 pub mod route;
 pub mod sys;
+pub mod topology;
 mod types;
 pub mod wire;
 
@@ -53,6 +56,9 @@ pub use exposure::{Balance, Destination, Exposure, Label, Ports, Protocol, Targe
 pub use guest::{Attachment, Guest, GuestName, Networks};
 pub use host::{Exposed, Flows, Host, Settings};
 pub use owner::Owner;
+#[cfg(feature = "relay")]
+pub use relay::{ProxyProtocol, Relay, RelayCounters, RelaySettings};
+pub use topology::Topology;
 pub use types::{IF_NAME_MAX, IfIndex, IfName, Mac};
 
 /// The examples of `README.md` compile.

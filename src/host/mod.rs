@@ -6,6 +6,7 @@ mod expose;
 mod forward_all;
 mod forwarding;
 mod known;
+mod topology;
 
 use std::fmt;
 

@@ -22,7 +22,9 @@ mod expose;
 mod exposure;
 mod host;
 mod isolation;
+mod linux_guest;
 mod nft;
+mod relay;
 mod riklet;
 mod riklet_defects;
 mod route;
@@ -32,6 +34,7 @@ mod snapshot;
 mod stand_ins;
 mod support;
 mod sys;
+mod topology;
 mod world;
 
 use std::process::ExitCode;
@@ -54,10 +57,12 @@ fn main() -> ExitCode {
         host::trials(),
         isolation::trials(),
         nft::trials(),
+        relay::trials(),
         riklet::trials(),
         riklet_defects::trials(),
         route::trials(),
         sys::trials(),
+        topology::trials(),
     ]
     .into_iter()
     .flatten()
