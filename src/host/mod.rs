@@ -1,6 +1,7 @@
 //! The verbs of a user: attach a guest, expose a port, take both back.
 
 mod attach;
+mod conflicts;
 mod expose;
 mod forward_all;
 mod forwarding;
@@ -9,7 +10,7 @@ mod ownership;
 mod plan;
 mod rebuild;
 mod repoint;
-
+mod topology;
 mod watch;
 
 use std::fmt;
@@ -283,6 +284,7 @@ impl Host {
         }
         self.remove_stray_taps()?;
         self.stop_forwarding_on_uplinks()?;
+        self.remove_shim()?;
         self.batch.clear();
         self.layout.destroy(&mut self.batch);
         let destroyed = self.nft.commit(&mut self.batch);

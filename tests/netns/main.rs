@@ -16,16 +16,19 @@
 mod agent;
 mod agents;
 mod bad_input;
+mod beside;
 mod conntrack;
 mod crash;
 mod expose;
 mod exposure;
 mod host;
 mod isolation;
+mod linux_guest;
 mod nft;
 mod ownership;
 mod plan;
 mod planner;
+mod relay;
 mod repair;
 mod riklet;
 mod riklet_defects;
@@ -36,6 +39,7 @@ mod snapshot;
 mod stand_ins;
 mod support;
 mod sys;
+mod topology;
 mod upgrade;
 mod watch;
 mod world;
@@ -56,6 +60,7 @@ fn main() -> ExitCode {
     let trials = [
         agents::trials(),
         bad_input::trials(),
+        beside::trials(),
         conntrack::trials(),
         crash::trials(),
         expose::trials(),
@@ -66,12 +71,14 @@ fn main() -> ExitCode {
         ownership::trials(),
         plan::trials(),
         repair::trials(),
+        relay::trials(),
         riklet::trials(),
         riklet_defects::trials(),
         route::trials(),
         sys::trials(),
         upgrade::trials(),
         watch::trials(),
+        topology::trials(),
     ]
     .into_iter()
     .flatten()
