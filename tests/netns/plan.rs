@@ -347,7 +347,9 @@ fn nothing_to_do_costs_little_more_than_the_lists() {
     });
     let plan = best(&mut || assert!(host.plan(&wanted).unwrap().is_empty()));
     eprintln!("10 000 exposures: lists {lists:?}, plan with nothing to do {plan:?}");
-    assert!(plan < lists * 4, "lists {lists:?}, plan {plan:?}");
+    if !cfg!(debug_assertions) {
+        assert!(plan < lists * 3, "lists {lists:?}, plan {plan:?}");
+    }
     host.remove().unwrap();
 }
 

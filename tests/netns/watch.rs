@@ -34,8 +34,8 @@ fn wanted(ports: std::ops::RangeInclusive<u16>) -> Wanted {
 fn what_someone_took_away_is_noticed_and_repaired() {
     let mut host = open();
     let mut watch = host.watch(wanted(1..=20)).unwrap();
-    // Elements and links are listed in no order, and what IPv6 does by itself
-    // comes in its own time.
+    // Elements and links are listed in no order; what IPv6 does by itself, and
+    // the state of a link, come in their own time.
     let state = || {
         let listing = run("nft", &["-s", "list", "ruleset"]);
         let listing = listing.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -43,13 +43,14 @@ fn what_someone_took_away_is_noticed_and_repaired() {
         let addresses = run("ip", &["-br", "addr"]);
         let plain = |line: &str| {
             let words = line.split_whitespace();
-            let words = words.filter(|word| !word.starts_with("fe80:"));
+            let states = ["UP", "DOWN", "UNKNOWN"];
+            let words = words.filter(|word| !word.starts_with("fe80:") && !states.contains(word));
             words.collect::<Vec<_>>().join(" ")
         };
         let mut parts: Vec<_> = parts.map(str::to_owned).collect();
         parts.extend(addresses.lines().map(plain));
         parts.sort_unstable();
-        parts.join("\n")
+        parts
     };
     let before = state();
     assert!(watch.wait(&mut host, Duration::ZERO).unwrap().is_none());
@@ -80,7 +81,16 @@ fn what_someone_took_away_is_noticed_and_repaired() {
             .unwrap()
             .is_some()
         {}
-        assert_eq!(state(), before, "{what}: {repaired}");
+        let now = state();
+        let only = |here: &[String], there: &[String]| -> Vec<String> {
+            let only = here.iter().filter(|part| !there.contains(part));
+            only.cloned().collect()
+        };
+        let (lost, new) = (only(&before, &now), only(&now, &before));
+        assert!(
+            now == before,
+            "{what}: {repaired}lost {lost:?}, new {new:?}"
+        );
     }
     host.remove().unwrap();
 }
