@@ -9,7 +9,10 @@ mod guests;
 mod rules;
 mod uplinks;
 
-pub(crate) use exposures::{exposure_element, exposure_key, read_exposure};
+pub(crate) use exposures::{
+    Note, Place, Regrouped, SETS, Seat, Side, claim_element, note, read_allowed, read_claim,
+    read_slot, read_span, role,
+};
 pub(crate) use guests::read_guard;
 pub(crate) use uplinks::read_uplink;
 use uplinks::{UPLINKS4, UPLINKS6, uplink_set};
@@ -21,7 +24,7 @@ use crate::nft::{Batch, Comment, DataType, Family, Name, Set, Table};
 use crate::owner::Owner;
 
 /// The version of the layout, kept in the table's comment.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 
 /// The sets and maps of an owner, and the tables that hold them.
 #[derive(Debug)]
@@ -29,12 +32,8 @@ pub(crate) struct Layout {
     tap_prefix: String,
     pub(crate) table: Table,
     pub(crate) arp: Table,
-    /// Host address . protocol . port : guest address . port.
-    pub(crate) dnat4: Set,
-    pub(crate) dnat6: Set,
-    /// Protocol . port : guest address . port, for all host addresses.
-    pub(crate) dnat4_any: Set,
-    pub(crate) dnat6_any: Set,
+    /// Exposures on exact host addresses, IPv4 and IPv6, and on all.
+    pub(crate) sides: [Side; 4],
     /// TAP . guest MAC . guest address: who may send what.
     pub(crate) guard4: Set,
     pub(crate) guard6: Set,
@@ -61,22 +60,13 @@ impl Layout {
         let table = Table::new(Family::INET, name.clone()).comment(comment);
         let arp = Table::new(Family::ARP, name).comment(comment);
         let (ipv4, ipv6) = (DataType::IPV4_ADDR, DataType::IPV6_ADDR);
-        let (protocol, port) = (DataType::INET_PROTO, DataType::INET_SERVICE);
         let (tap, mac) = (DataType::IFNAME, DataType::ETHER_ADDR);
-        let map = |name, key: &[DataType], data: &[DataType]| {
-            Set::map(&table, Name::constant(name), key, data)
-                .size(exposures)
-                .counter()
-        };
         let set = |table: &Table, name, key: &[DataType]| {
             Set::new(table, Name::constant(name), key).size(guests)
         };
         Ok(Self {
             tap_prefix: owner.tap_prefix(),
-            dnat4: map("dnat4", &[ipv4, protocol, port], &[ipv4, port]),
-            dnat6: map("dnat6", &[ipv6, protocol, port], &[ipv6, port]),
-            dnat4_any: map("dnat4_any", &[protocol, port], &[ipv4, port]),
-            dnat6_any: map("dnat6_any", &[protocol, port], &[ipv6, port]),
+            sides: exposures::all(&table, exposures)?,
             guard4: set(&table, "guard4", &[tap, mac, ipv4]).counter(),
             guard6: set(&table, "guard6", &[tap, mac, ipv6]).counter(),
             guard_mac: set(&table, "guard_mac", &[tap, mac]),
@@ -93,7 +83,9 @@ impl Layout {
     /// Creates the `inet` table; refused if there is one of that name.
     pub(crate) fn create(&self, batch: &mut Batch) {
         batch.create(&self.table);
-        for set in self.exposure_maps().into_iter().chain(self.other_sets()) {
+        let live = self.sides.iter().map(|side| &side.live);
+        let exposures = self.exposure_sets().chain(live);
+        for set in exposures.chain(self.other_sets()) {
             batch.create(set);
         }
         self.create_rules(batch);
@@ -143,19 +135,4 @@ fn take_ipv6(bytes: &[u8]) -> Option<(Option<IpAddr>, &[u8])> {
 fn take_port(bytes: &[u8]) -> Option<(u16, &[u8])> {
     let (port, rest) = bytes.split_first_chunk::<2>()?;
     Some((u16::from_be_bytes(*port), rest))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::nft::{Data, Element};
-
-    #[test]
-    fn foreign_elements_are_no_exposures() {
-        for key in [&[0_u8; 4][..], &[6, 0, 0, 0, 0, 80], &[1; 40]] {
-            let element = Element::new(Data::from_bytes(key).unwrap());
-            assert_eq!(read_exposure(&element), None);
-            assert_eq!(read_guard(&element), None);
-        }
-    }
 }
