@@ -87,8 +87,9 @@ impl Host {
                 return Err(absent(old));
             }
             self.open_loopback(wanted)?;
-            self.write(&change, &current.limits)?;
+            self.batch.clear();
             self.batch.based_on(generation);
+            self.write(&change, &current.limits)?;
             match self.nft.commit(&mut self.batch) {
                 Err(Error::Stale { .. }) => {}
                 result => {
@@ -263,7 +264,6 @@ impl Host {
         change: &Change,
         in_use: &BTreeMap<(usize, u32), usize>,
     ) -> Result<(), Error> {
-        self.batch.clear();
         let mut after = in_use.clone();
         let mut chains = HashSet::new();
         let limits_change = change.limits().any(|set| !set.is_empty());

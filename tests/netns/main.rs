@@ -14,17 +14,25 @@
 )]
 
 mod agent;
+mod allow;
 mod bad_input;
+mod balance;
 mod conntrack;
 mod crash;
 mod expose;
 mod exposure;
 mod host;
 mod isolation;
+mod limits;
+mod listing;
+mod matrix;
 mod nft;
+mod ranges;
+mod repoint;
 mod riklet;
 mod riklet_defects;
 mod route;
+mod sctp;
 mod snapshot;
 #[expect(unused_imports, reason = "its own tests run in tests/support.rs")]
 #[path = "../../examples/support/mod.rs"]
@@ -44,17 +52,25 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let trials = [
+        allow::trials(),
         bad_input::trials(),
+        balance::trials(),
         conntrack::trials(),
         crash::trials(),
         expose::trials(),
         exposure::trials(),
         host::trials(),
         isolation::trials(),
+        limits::trials(),
+        listing::trials(),
+        matrix::trials(),
         nft::trials(),
+        ranges::trials(),
+        repoint::trials(),
         riklet::trials(),
         riklet_defects::trials(),
         route::trials(),
+        sctp::trials(),
         sys::trials(),
     ]
     .into_iter()
