@@ -144,6 +144,7 @@ fn moving_is_refused_as_a_whole_and_can_be_repeated() {
     assert_eq!(error.to_string(), words);
     let absent: Exposure = "tcp/80-81->other:80-81".parse().unwrap();
     let error = host.repoint(&absent, &wide, Flows::Cut).unwrap_err();
+    let words = format!("{wide} clashes with {old} of guest one");
     assert_eq!(error.to_string(), words);
     let free: Exposure = "tcp/90->other:90".parse().unwrap();
     let error = host.repoint(&absent, &free, Flows::Cut).unwrap_err();

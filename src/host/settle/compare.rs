@@ -70,6 +70,7 @@ pub(super) fn compare(layout: &Layout, forms: &Forms, current: &Listing) -> Resu
         sets: Vec::new(),
         gives_up: false,
     };
+    let mut clash = None;
     let sides = layout.sides.iter().zip(current.sides());
     let wanted = forms.wanted.sides();
     let known = forms.alike.sides().zip(forms.given_up.sides());
@@ -81,12 +82,15 @@ pub(super) fn compare(layout: &Layout, forms: &Forms, current: &Listing) -> Resu
             alike,
             given_up,
         };
-        let others = sets.others(&mut change.gives_up)?;
+        let others = sets.others(&mut change.gives_up, &mut clash);
         for role in 0..SETS {
             change.sets.push(sets.part(role, &others));
         }
     }
-    Ok(change)
+    match clash {
+        Some(clash) => Err(clash),
+        None => Ok(change),
+    }
 }
 
 /// The sets of one side.
@@ -102,15 +106,22 @@ struct Sets<'c> {
 type Others = [HashSet<Data>; 2];
 
 impl Sets<'_> {
-    fn others(&self, gives_up: &mut bool) -> Result<Others, Clash> {
+    /// What belongs to others; says whether what is given up is in force, and
+    /// which port that is wanted belongs to others, the lowest of several.
+    fn others(&self, gives_up: &mut bool, clash: &mut Option<Clash>) -> Others {
         let mut others = Others::default();
         let [claims, ranges] = &mut others;
-        let clash = |place: Option<Place>, is_span| {
-            place.map(|place| Clash {
-                ipv4: self.side.ipv4,
-                place,
-                is_span,
-            })
+        let mut note = |place: Option<Place>, is_span| {
+            let before = clash.as_ref().map(|clash| clash.place.ports);
+            if let Some(place) = place
+                && before.is_none_or(|before| place.ports < before)
+            {
+                *clash = Some(Clash {
+                    ipv4: self.side.ipv4,
+                    place,
+                    is_span,
+                });
+            }
         };
         for (key, _) in set(self.current, role::DNAT).keys() {
             let lead = lead_at(self.current, key);
@@ -122,9 +133,11 @@ impl Sets<'_> {
             claims.insert(*key);
             let wanted = set(self.wanted, role::DNAT).contains_key(&(*key, None));
             let element = set(self.current, role::DNAT).get(&(*key, None));
-            let place = element.and_then(|element| claimed(self.side, element));
-            if let Some(clash) = clash(place, false).filter(|_| wanted) {
-                return Err(clash);
+            if wanted {
+                note(
+                    element.and_then(|element| claimed(self.side, element)),
+                    false,
+                );
             }
         }
         for (key, element) in set(self.current, role::RANGES) {
@@ -146,11 +159,11 @@ impl Sets<'_> {
                     .is_some_and(|(one, other)| one.overlaps(&other))
             };
             let wanted = set(self.wanted, role::RANGES).values().any(meets);
-            if let Some(clash) = clash(place, true).filter(|_| wanted) {
-                return Err(clash);
+            if wanted {
+                note(place, true);
             }
         }
-        Ok(others)
+        others
     }
 
     fn part(&self, role: usize, [claims, ranges]: &Others) -> Part {
