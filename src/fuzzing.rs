@@ -3,8 +3,10 @@
 use std::fmt::Debug;
 use std::net::IpAddr;
 use std::ptr;
+use std::sync::LazyLock;
 
 use crate::conntrack::Flow;
+use crate::error::Invalid;
 use crate::exposure::Destination;
 use crate::layout::{self, Layout, Seat};
 use crate::nft::{
@@ -104,18 +106,6 @@ pub fn exposure_elements(exposure: &Exposure) -> Result<Vec<Vec<Element>>, Error
     let layout = layout()?;
     let sets: Vec<&Set> = layout.exposure_sets().collect();
     let mut elements = vec![Vec::new(); sets.len()];
-    let seat_of = |guest: &Destination, ipv4| {
-        let address = match guest {
-            Destination::Address(address) => *address,
-            Destination::Name(_) if ipv4 => IpAddr::from([198, 18, 0, 2]),
-            Destination::Name(_) => IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, 2]),
-        };
-        let guest = match guest {
-            Destination::Address(_) => "guest",
-            Destination::Name(name) => name.as_str(),
-        };
-        Ok::<_, Error>(Seat { address, guest })
-    };
     layout.exposure_elements(exposure, seat_of, &mut |set, element| {
         let place = sets.iter().position(|one| ptr::eq(*one, set));
         if let Some(list) = place.and_then(|place| elements.get_mut(place)) {
@@ -125,14 +115,31 @@ pub fn exposure_elements(exposure: &Exposure) -> Result<Vec<Vec<Element>>, Error
     Ok(elements)
 }
 
+fn seat_of(guest: &Destination, ipv4: bool) -> Result<Seat<'_>, Error> {
+    let (address, guest) = match guest {
+        Destination::Address(address) => (*address, "guest"),
+        Destination::Name(name) if ipv4 => ([198, 18, 0, 2].into(), name.as_str()),
+        Destination::Name(name) => ([0xfd00, 0, 0, 0, 0, 0, 0, 2].into(), name.as_str()),
+    };
+    Ok(Seat { address, guest })
+}
+
 /// The exposures of elements by set.
 pub fn read_exposures(elements: &[Vec<Element>]) -> Result<Vec<Exposure>, Error> {
     let exposures = layout()?.regroup(elements).into_iter();
     Ok(exposures.map(|regrouped| regrouped.exposure).collect())
 }
 
-fn layout() -> Result<Layout, Error> {
-    Ok(Layout::new(&Owner::new("fuzz")?, 65_536, 65_536)?)
+/// The exposures of one element, were it in all of the sets.
+pub fn read_exposure(element: &Element) -> Result<Vec<Exposure>, Error> {
+    let sets = layout()?.exposure_sets().count();
+    read_exposures(&vec![vec![element.clone()]; sets])
+}
+
+fn layout() -> Result<&'static Layout, Error> {
+    static LAYOUT: LazyLock<Result<Layout, Invalid>> =
+        LazyLock::new(|| Layout::new(&Owner::new("fuzz")?, 65_536, 65_536));
+    LAYOUT.as_ref().map_err(|invalid| invalid.clone().into())
 }
 
 /// The guard of an element: TAP, MAC, address and name of a guest.

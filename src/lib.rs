@@ -38,6 +38,8 @@ pub mod guest;
 pub mod host;
 mod layout;
 pub mod nft;
+#[cfg(feature = "serde")]
+mod notation;
 mod owner;
 pub mod route;
 pub mod sys;

@@ -376,7 +376,7 @@ impl Exposure {
             }
             let guest_address = address_of(target.guest(), ipv4)?;
             for host_address in self.addresses_of(ipv4) {
-                let pairs = self.host_ports.range().zip(target.port()..);
+                let pairs = self.host_ports.range().zip(target.port()..=u16::MAX);
                 let mapping = |(host_port, guest_port): (u16, u16)| {
                     Some(Mapping {
                         protocol: self.protocol,

@@ -144,8 +144,8 @@ impl Host {
     fn fill_forms<'n>(
         &'n self,
         listing: &mut Listing,
-        exposure: &Exposure,
-        seat_of: impl Fn(&Destination, bool) -> Result<Seat<'n>, Error>,
+        exposure: &'n Exposure,
+        seat_of: impl Fn(&'n Destination, bool) -> Result<Seat<'n>, Error>,
     ) -> Result<(), Error> {
         if exposure.may_be_span() {
             self.fill(listing, exposure, true, &seat_of)?;
@@ -156,9 +156,9 @@ impl Host {
     fn fill<'n>(
         &'n self,
         listing: &mut Listing,
-        exposure: &Exposure,
+        exposure: &'n Exposure,
         as_span: bool,
-        seat_of: impl Fn(&Destination, bool) -> Result<Seat<'n>, Error>,
+        seat_of: impl Fn(&'n Destination, bool) -> Result<Seat<'n>, Error>,
     ) -> Result<(), Error> {
         let sets: Vec<&Set> = self.layout.exposure_sets().collect();
         let mut put = |set: &Set, element| {

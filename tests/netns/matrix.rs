@@ -8,15 +8,17 @@
 )]
 
 use std::fmt::Write as _;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 
 use libtest_mimic::Trial;
 use tapwire::route::{Ipv4Setting, Route, Rtnl};
+use tapwire::sys::NetNs;
 use tapwire::{Attachment, Exposure, Host, IfIndex, Protocol};
 
 use crate::stand_ins::frame;
 use crate::stand_ins::guest::Guest as Vm;
+use crate::stand_ins::server::Server;
 use crate::support::trials;
 use crate::world::{
     FAMILIES, GUEST_PORT, NEVER, NODE, NODE_TOO, OUTSIDE, SOON, World, address_of, ask, ask_from,
@@ -81,7 +83,7 @@ const ROWS: [Row; 20] = [
         "another host address",
         ["the node sees outside"; 2],
         |the, protocol, family| {
-            let _service = World::server(&the.world.node, family, ONE);
+            let _service = service(&the.world.node, NODE[family], ONE);
             the.outside(protocol, at(NODE[family], ONE), SOON)
         },
     ),
@@ -96,7 +98,7 @@ const ROWS: [Row; 20] = [
         "exposed port",
         [NOTHING; 2],
         |the, protocol, family| {
-            let _service = World::server(&the.world.node, family, OTHERS);
+            let _service = service(&the.world.node, NODE[family], OTHERS);
             the.outside(protocol, at(NODE[family], OTHERS), NEVER)
         },
     ),
@@ -117,7 +119,7 @@ const ROWS: [Row; 20] = [
         "exposed port of loopback",
         ["the node sees loopback"; 2],
         |the, protocol, family| {
-            let _service = World::server(&the.world.node, family, ALL);
+            let _service = service(&the.world.node, LOCAL[family], ALL);
             the.node(protocol, at(LOCAL[family], ALL), SOON)
         },
     ),
@@ -177,7 +179,7 @@ const ROWS: [Row; 20] = [
         "outside",
         ["outside sees the node"; 2],
         |the, protocol, family| {
-            let _service = World::server(&the.world.outside, family, SERVICE);
+            let _service = service(&the.world.outside, OUTSIDE[family], SERVICE);
             the.guest(&the.web, protocol, at(OUTSIDE[family], SERVICE), SOON)
         },
     ),
@@ -186,7 +188,7 @@ const ROWS: [Row; 20] = [
         "host's own port",
         [NOTHING; 2],
         |the, protocol, family| {
-            let _service = World::server(&the.world.node, family, SERVICE);
+            let _service = service(&the.world.node, NODE[family], SERVICE);
             the.guest(&the.web, protocol, at(NODE[family], SERVICE), NEVER)
         },
     ),
@@ -195,9 +197,10 @@ const ROWS: [Row; 20] = [
         "host's own port at the gateway",
         [NOTHING; 2],
         |the, protocol, family| {
-            let _service = World::server(&the.world.node, family, SERVICE);
-            let gateway = SocketAddr::new(gateway_of(&the.web.0, family), SERVICE);
-            the.guest(&the.web, protocol, gateway, NEVER)
+            let gateway = gateway_of(&the.web.0, family);
+            let _service = service(&the.world.node, &gateway.to_string(), SERVICE);
+            let to = SocketAddr::new(gateway, SERVICE);
+            the.guest(&the.web, protocol, to, NEVER)
         },
     ),
     (
@@ -444,4 +447,14 @@ impl Setting {
             None => address.to_string(),
         }
     }
+}
+
+/// A service on one address of a namespace.
+fn service(netns: &NetNs, address: &str, port: u16) -> Server {
+    let start = || {
+        let tcp = TcpListener::bind(at(address, port)).unwrap();
+        let udp = UdpSocket::bind(at(address, port)).unwrap();
+        Server::start("service", tcp, udp).unwrap()
+    };
+    netns.run(start).unwrap()
 }

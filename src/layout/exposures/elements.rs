@@ -28,8 +28,8 @@ impl Layout {
     /// that the exposure does not serve.
     pub(crate) fn exposure_elements<'l, 'n, E: From<Invalid>>(
         &'l self,
-        exposure: &Exposure,
-        seat_of: impl FnMut(&Destination, bool) -> Result<Seat<'n>, E>,
+        exposure: &'n Exposure,
+        seat_of: impl FnMut(&'n Destination, bool) -> Result<Seat<'n>, E>,
         put: &mut impl FnMut(&'l Set, Element),
     ) -> Result<(), E> {
         self.elements_as(exposure, exposure.is_span(), seat_of, put)
@@ -39,9 +39,9 @@ impl Layout {
     /// element or as one each.
     pub(crate) fn elements_as<'l, 'n, E: From<Invalid>>(
         &'l self,
-        exposure: &Exposure,
+        exposure: &'n Exposure,
         as_span: bool,
-        mut seat_of: impl FnMut(&Destination, bool) -> Result<Seat<'n>, E>,
+        mut seat_of: impl FnMut(&'n Destination, bool) -> Result<Seat<'n>, E>,
         put: &mut impl FnMut(&'l Set, Element),
     ) -> Result<(), E> {
         exposure.check_clients()?;
@@ -100,7 +100,7 @@ impl<'l> Part<'l, '_> {
         let limited = limit.map(|limit| side.limited(limit)).transpose()?;
         let comment = self.note(first);
         let ports = exposure.host_ports();
-        for (port, guest_port) in ports.range().zip(*guest_port..) {
+        for (port, guest_port) in ports.range().zip(*guest_port..=u16::MAX) {
             let key = self.key(port);
             let claim = Element::new(key).data((first.address, Port(guest_port)));
             put(&side.dnat, noted(claim, comment));

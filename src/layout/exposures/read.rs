@@ -264,3 +264,6 @@ fn first_of(place: Place, guest_address: IpAddr) -> Option<Mapping> {
         guest_port: port,
     })
 }
+
+#[cfg(test)]
+mod tests;
