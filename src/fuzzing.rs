@@ -106,6 +106,7 @@ pub fn exposure_elements(exposure: &Exposure) -> Result<Vec<Vec<Element>>, Error
     let layout = layout()?;
     let sets: Vec<&Set> = layout.exposure_sets().collect();
     let mut elements = vec![Vec::new(); sets.len()];
+    let seat_of = |guest, ipv4| Ok::<_, Error>(seat_of(guest, ipv4));
     layout.exposure_elements(exposure, seat_of, &mut |set, element| {
         let place = sets.iter().position(|one| ptr::eq(*one, set));
         if let Some(list) = place.and_then(|place| elements.get_mut(place)) {
@@ -115,13 +116,13 @@ pub fn exposure_elements(exposure: &Exposure) -> Result<Vec<Vec<Element>>, Error
     Ok(elements)
 }
 
-fn seat_of(guest: &Destination, ipv4: bool) -> Result<Seat<'_>, Error> {
+fn seat_of(guest: &Destination, ipv4: bool) -> Seat<'_> {
     let (address, guest) = match guest {
         Destination::Address(address) => (*address, "guest"),
         Destination::Name(name) if ipv4 => ([198, 18, 0, 2].into(), name.as_str()),
         Destination::Name(name) => ([0xfd00, 0, 0, 0, 0, 0, 0, 2].into(), name.as_str()),
     };
-    Ok(Seat { address, guest })
+    Seat { address, guest }
 }
 
 /// The exposures of elements by set.

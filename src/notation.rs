@@ -59,9 +59,9 @@ mod tests {
 
     use super::*;
 
-    fn same<T: Debug + PartialEq + FromStr<Err: Debug> + Serialize>(text: &str)
+    fn same<T>(text: &str)
     where
-        T: for<'de> Deserialize<'de>,
+        T: Debug + PartialEq + FromStr<Err: Debug> + Serialize + for<'de> Deserialize<'de>,
     {
         let value: T = text.parse().unwrap();
         let json = serde_json::to_string(&value).unwrap();

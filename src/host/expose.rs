@@ -1,5 +1,6 @@
 //! Ports are opened, moved and closed.
 
+use std::net::IpAddr;
 use std::{mem, slice};
 
 use super::{Flows, Host};
@@ -230,7 +231,7 @@ impl Host {
     pub(super) fn open_loopback(&mut self, exposures: &[Exposure]) -> Result<(), Error> {
         for exposure in exposures {
             let mut addresses = exposure.host_addresses().iter();
-            if !addresses.any(|address| address.is_loopback()) {
+            if !addresses.any(IpAddr::is_loopback) {
                 continue;
             }
             for target in exposure.targets() {

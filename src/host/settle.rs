@@ -174,13 +174,13 @@ impl Host {
     /// also if it is not attached.
     pub(super) fn seat_or_address(&self, guest: &Destination, ipv4: bool) -> Option<Seat<'_>> {
         let seat = self.known.seat_of(guest, ipv4).ok();
-        seat.or_else(|| match guest {
-            Destination::Address(address) => Some(Seat {
+        match (seat, guest) {
+            (None, Destination::Address(address)) => Some(Seat {
                 address: *address,
                 guest: "unknown",
             }),
-            Destination::Name(_) => None,
-        })
+            (seat, _) => seat,
+        }
     }
 
     /// What the kernel has at the ports of `forms`. What few exposures have is
@@ -365,7 +365,7 @@ impl Host {
             }
             None => format!("{}/{} of someone else", place.protocol, place.ports),
         };
-        let wanted = wanted.iter().find(meets).or(wanted.first());
+        let wanted = wanted.iter().find(meets).or_else(|| wanted.first());
         let wanted = wanted.map(ToString::to_string).unwrap_or_default();
         Ok(Conflict::new(wanted, holder).into())
     }

@@ -33,7 +33,7 @@ pub(crate) struct Layout {
     pub(crate) table: Table,
     pub(crate) arp: Table,
     /// Exposures on exact host addresses, IPv4 and IPv6, and on all.
-    pub(crate) sides: [Side; 4],
+    pub(crate) sides: [Box<Side>; 4],
     /// TAP . guest MAC . guest address: who may send what.
     pub(crate) guard4: Set,
     pub(crate) guard6: Set,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use libtest_mimic::Trial;
-use tapwire::{Attachment, Exposure, Flows, Host, Protocol};
+use tapwire::{Attachment, Exposure, Flows, GuestName, Host, Protocol};
 
 use crate::stand_ins::client;
 use crate::stand_ins::guest::Guest as Vm;
@@ -166,11 +166,7 @@ fn guests_are_listed_in_their_order() {
                 let exposure = expose(&mut host, &text);
                 let listed = host.exposures().unwrap();
                 assert_eq!((listed.len(), listed[0].exposure()), (1, &exposure));
-                let names: Vec<&str> = listed[0]
-                    .guests()
-                    .iter()
-                    .map(|name| name.as_str())
-                    .collect();
+                let names: Vec<&str> = listed[0].guests().iter().map(GuestName::as_str).collect();
                 let wanted: Vec<&str> = guests.iter().take(count).map(Attachment::name).collect();
                 assert_eq!(names, wanted);
                 host.withdraw(&exposure, Flows::Drain).unwrap();

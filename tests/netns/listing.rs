@@ -1,11 +1,12 @@
 //! What is in force is listed as it was asked for, whoever else writes.
 
+use std::net::IpAddr;
 use std::sync::Barrier;
 use std::thread;
 
 use libtest_mimic::Trial;
 use tapwire::nft::{Family, Name, Nft};
-use tapwire::{Exposure, Flows, Host};
+use tapwire::{Exposed, Exposure, Flows, Host};
 
 use crate::snapshot::Snapshot;
 use crate::support::{feed, run, trials};
@@ -67,7 +68,7 @@ fn assert_lists(host: &mut Host, wanted: &[Exposure]) {
     let mut wanted: Vec<_> = wanted.iter().collect();
     wanted.sort();
     let listed = host.exposures().unwrap();
-    let listed: Vec<_> = listed.iter().map(|exposed| exposed.exposure()).collect();
+    let listed: Vec<_> = listed.iter().map(Exposed::exposure).collect();
     assert_eq!(listed, wanted);
 }
 
@@ -175,12 +176,7 @@ fn nothing_is_left_of_anything() {
     let mut host = host();
     let attached = Snapshot::take();
     let mut all = all();
-    all.retain(|exposure| {
-        !exposure
-            .host_addresses()
-            .iter()
-            .any(|address| address.is_loopback())
-    });
+    all.retain(|exposure| !exposure.host_addresses().iter().any(IpAddr::is_loopback));
     host.expose_all(&all).unwrap();
     for exposure in &all {
         host.withdraw(exposure, Flows::Cut).unwrap();

@@ -106,7 +106,7 @@ const ROWS: [Row; 20] = [
         "outside host",
         "guest directly, routed",
         [NOTHING; 2],
-        |the, protocol, family| the.outside(protocol, the.direct(&the.web.0, family), NEVER),
+        |the, protocol, family| the.outside(protocol, the.direct(family), NEVER),
     ),
     (
         "process on the host",
@@ -170,7 +170,7 @@ const ROWS: [Row; 20] = [
         "another guest directly",
         [NOTHING; 2],
         |the, protocol, family| {
-            let direct = the.direct(&the.web.0, family);
+            let direct = the.direct(family);
             the.guest(&the.other, protocol, direct, NEVER)
         },
     ),
@@ -391,8 +391,9 @@ impl Setting {
         }
     }
 
-    fn direct(&self, guest: &Attachment, family: usize) -> SocketAddr {
-        SocketAddr::new(address_of(guest, family), GUEST_PORT)
+    /// The first guest's port itself.
+    fn direct(&self, family: usize) -> SocketAddr {
+        SocketAddr::new(address_of(&self.web.0, family), GUEST_PORT)
     }
 
     fn own(&self, family: usize) -> SocketAddr {
@@ -408,9 +409,10 @@ impl Setting {
     fn met(&self, asker: &str, ask: impl FnOnce() -> Option<(String, IpAddr)>) -> String {
         let before = self.seen();
         let Some((_, source)) = ask() else {
-            return match self.seen() == before {
-                true => NOTHING.into(),
-                false => "a guest, without an answer".into(),
+            return if self.seen() == before {
+                NOTHING.into()
+            } else {
+                "a guest, without an answer".into()
             };
         };
         let after = self.seen();

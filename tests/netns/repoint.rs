@@ -6,7 +6,7 @@ use std::thread;
 
 use libtest_mimic::Trial;
 use tapwire::nft::Nft;
-use tapwire::{Exposure, Flows, Host, Protocol};
+use tapwire::{Exposed, Exposure, Flows, Host, Protocol};
 
 use crate::stand_ins::client::{self, Connection};
 use crate::support::trials;
@@ -156,7 +156,7 @@ fn moving_is_refused_as_a_whole_and_can_be_repeated() {
     host.repoint(&old, &free, Flows::Cut).unwrap();
     host.repoint(&old, &free, Flows::Cut).unwrap();
     let listed = second.exposures().unwrap();
-    let listed: Vec<_> = listed.iter().map(|exposed| exposed.exposure()).collect();
+    let listed: Vec<_> = listed.iter().map(Exposed::exposure).collect();
     assert_eq!(listed, [&taken, &free]);
     // The ports that it had are free again, for both handles.
     second.expose(&old).unwrap();

@@ -199,7 +199,7 @@ mod tests {
                 group,
                 by_name,
                 guest: &guest,
-                ports: ports.map(|(first, more)| Ports::new(first, first + more).unwrap()),
+                ports: ports.map(|(first, more)| Ports::new(first, first.saturating_add(more)).unwrap()),
                 label: label.as_ref().map(Label::as_str),
             };
             let comment = note.comment().unwrap();

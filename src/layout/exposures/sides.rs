@@ -151,7 +151,7 @@ impl Side {
     }
 
     /// The slot of a packet in `turns`.
-    pub(crate) fn turn(&self) -> Field {
+    pub(crate) fn turn() -> Field {
         numgen::incremental(SLOTS)
     }
 
@@ -212,13 +212,13 @@ impl Layout {
 
     /// All sets that hold exposures.
     pub(crate) fn exposure_sets(&self) -> impl Iterator<Item = &Set> {
-        self.sides.iter().flat_map(Side::sets)
+        self.sides.iter().flat_map(|side| side.sets())
     }
 }
 
 /// All four, in the order of [`Layout::side`].
-pub(crate) fn all(table: &Table, exposures: u32) -> Result<[Side; 4], Invalid> {
-    let side = |ipv4, exact| Side::new(table, ipv4, exact, exposures);
+pub(crate) fn all(table: &Table, exposures: u32) -> Result<[Box<Side>; 4], Invalid> {
+    let side = |ipv4, exact| Side::new(table, ipv4, exact, exposures).map(Box::new);
     Ok([
         side(true, true)?,
         side(false, true)?,

@@ -122,7 +122,7 @@ fn special_rules(side: &Side, batch: &mut Batch) {
             .jump(allowed.name().clone()),
     );
     batch.add(&Rule::new(special).vmap(&side.key(), &side.limits));
-    batch.add(&Rule::new(special).dnat_from(&behind(side.turn()), &side.turns));
+    batch.add(&Rule::new(special).dnat_from(&behind(Side::turn()), &side.turns));
     batch.add(&Rule::new(special).dnat_from(&behind(side.hash()), &side.sources));
     batch.add(&Rule::new(special).dnat_from(&side.key(), &side.dnat));
 }

@@ -20,6 +20,7 @@ fn elements(layout: &Layout, exposures: &[Exposure]) -> Result<Vec<Vec<Element>>
     let sets: Vec<&Set> = layout.exposure_sets().collect();
     let mut elements = vec![Vec::new(); sets.len()];
     for exposure in exposures {
+        let seat_of = |guest, ipv4| Ok::<_, Invalid>(seat_of(guest, ipv4));
         layout.exposure_elements(exposure, seat_of, &mut |set, element| {
             let place = sets.iter().position(|one| ptr::eq(*one, set)).unwrap();
             assert_eq!(set.check(Some(&element)), None);
@@ -29,13 +30,13 @@ fn elements(layout: &Layout, exposures: &[Exposure]) -> Result<Vec<Vec<Element>>
     Ok(elements)
 }
 
-fn seat_of(guest: &Destination, ipv4: bool) -> Result<Seat<'_>, Invalid> {
+fn seat_of(guest: &Destination, ipv4: bool) -> Seat<'_> {
     let (address, guest) = match guest {
         Destination::Address(address) => (*address, "guest"),
         Destination::Name(name) if ipv4 => ([198, 18, 0, 2].into(), name.as_str()),
         Destination::Name(name) => ([0xfd00, 0, 0, 0, 0, 0, 0, 2].into(), name.as_str()),
     };
-    Ok(Seat { address, guest })
+    Seat { address, guest }
 }
 
 fn read(layout: &Layout, elements: &[Vec<Element>]) -> Vec<String> {
@@ -135,7 +136,8 @@ prop_compose! {
             change(&mut |made| made.on(address(ipv4, bits)));
         }
         for (ipv4, bits, length) in allowed {
-            let net = IpNet::new(address(ipv4, bits), length % if ipv4 { 33 } else { 129 }).unwrap();
+            let longest = if ipv4 { 32 } else { 128 };
+            let net = IpNet::new(address(ipv4, bits), length.min(longest)).unwrap();
             change(&mut |made| Ok(made.allow(net)));
         }
         if let Some(limit) = limit {
