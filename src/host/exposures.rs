@@ -12,8 +12,8 @@ use crate::layout::Regrouped;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Exposed {
     pub(super) exposure: Exposure,
-    guests: Vec<GuestName>,
-    connections: u64,
+    pub(super) guests: Vec<GuestName>,
+    pub(super) connections: u64,
 }
 
 impl Exposed {

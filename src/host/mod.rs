@@ -1,6 +1,7 @@
 //! The verbs of a user: attach a guest, expose a port, take both back.
 
 mod attach;
+mod conflicts;
 mod expose;
 mod exposures;
 mod flows;
@@ -8,6 +9,7 @@ mod forward_all;
 mod forwarding;
 mod known;
 mod settle;
+mod topology;
 
 use crate::error::{Conflict, Error};
 use crate::exposure::Mapping;
@@ -200,6 +202,7 @@ impl Host {
         }
         self.remove_stray_taps()?;
         self.stop_forwarding_on_uplinks()?;
+        self.remove_shim()?;
         self.batch.clear();
         self.layout.destroy(&mut self.batch);
         self.nft.commit(&mut self.batch)

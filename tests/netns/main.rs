@@ -17,6 +17,7 @@ mod agent;
 mod allow;
 mod bad_input;
 mod balance;
+mod beside;
 mod conntrack;
 mod crash;
 mod expose;
@@ -24,10 +25,12 @@ mod exposure;
 mod host;
 mod isolation;
 mod limits;
+mod linux_guest;
 mod listing;
 mod matrix;
 mod nft;
 mod ranges;
+mod relay;
 mod repoint;
 mod riklet;
 mod riklet_defects;
@@ -39,6 +42,7 @@ mod snapshot;
 mod stand_ins;
 mod support;
 mod sys;
+mod topology;
 mod world;
 
 use std::process::ExitCode;
@@ -55,6 +59,7 @@ fn main() -> ExitCode {
         allow::trials(),
         bad_input::trials(),
         balance::trials(),
+        beside::trials(),
         conntrack::trials(),
         crash::trials(),
         expose::trials(),
@@ -66,12 +71,14 @@ fn main() -> ExitCode {
         matrix::trials(),
         nft::trials(),
         ranges::trials(),
+        relay::trials(),
         repoint::trials(),
         riklet::trials(),
         riklet_defects::trials(),
         route::trials(),
         sctp::trials(),
         sys::trials(),
+        topology::trials(),
     ]
     .into_iter()
     .flatten()
