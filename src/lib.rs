@@ -45,6 +45,8 @@ pub mod guest;
 pub mod host;
 mod layout;
 pub mod nft;
+#[cfg(feature = "serde")]
+mod notation;
 mod owner;
 pub mod plan;
 #[cfg(feature = "relay")]

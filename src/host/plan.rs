@@ -6,11 +6,11 @@ use std::net::IpAddr;
 use super::attach::{check_mac, networks_of};
 use super::forwarding::LOOPBACK;
 use super::{Flows, Host};
-use crate::conntrack::{self, Flow, FlowFilter, TupleFilter};
 use crate::error::{Conflict, Error};
-use crate::exposure::{Mapping, Protocol};
+use crate::exposure::Exposure;
 use crate::guest::Attachment;
 use crate::layout::Listing;
+use crate::nft::{Chain, Element, Name, Rule};
 use crate::plan::{Change, Home, Plan, Present, Repair, SetChange, Wanted};
 use crate::route::{Address, Ipv4Setting, Ipv6Setting, Link, Neighbour, Scope, ipv6_setting};
 
@@ -31,7 +31,7 @@ impl Host {
     pub fn plan(&mut self, wanted: &Wanted) -> Result<Plan, Error> {
         wanted.check()?;
         let seen = self.look()?;
-        self.known = self.remember(seen.generation, &seen.listing, &seen.links);
+        self.known = self.recall(seen.generation, &seen.listing, &seen.links);
         if seen.repair != Some(Repair::Missing) {
             self.keep(&seen.listing);
         }
@@ -109,7 +109,7 @@ impl Host {
     fn commit_steps(&mut self, plan: &Plan) -> Result<(), Error> {
         let flows = plan.wanted.wanted_flows();
         if plan.is_empty() {
-            return self.sweep_once(flows);
+            return self.sweep_once(plan.wanted.exposures(), flows);
         }
         let generation = plan.generation;
         if self.known.generation() != generation {
@@ -120,20 +120,29 @@ impl Host {
             self.known.committed();
         }
         self.attach_all(plan)?;
-        let added = self.mappings_in(&plan.sets, |change| &change.add);
-        let mut removed = self.mappings_in(&plan.sets, |change| &change.remove);
-        self.open_loopback(&added)?;
+        let (mut gone, mut come) = (Vec::new(), Vec::new());
+        for change in &plan.changes {
+            match change {
+                Change::Expose(to) | Change::Repair(to) => come.push(to.clone()),
+                Change::Withdraw(from) => gone.push(from.clone()),
+                Change::Move { from, to } => {
+                    gone.push(from.clone());
+                    come.push(to.clone());
+                }
+                _ => {}
+            }
+        }
+        self.open_loopback(&come)?;
+        let old = self.reaches(&gone);
         self.change_elements(&plan.sets)?;
-        removed.retain(|mapping| !added.contains(mapping));
-        for mapping in &removed {
-            self.known.withdrawn(mapping);
+        if flows == Flows::Cut {
+            let new = self.reaches(&come);
+            self.cut(&old, &new)?;
         }
-        for mapping in &added {
-            self.known.exposed(mapping);
-        }
-        self.end_flows(&added, &removed, flows)?;
-        // What is remembered is what the plan was computed from.
-        self.sweep_once(flows)?;
+        // Of what leads elsewhere now, flows that are drained go on.
+        let drained = if flows == Flows::Drain { &*old } else { &[] };
+        self.end_older_flows(&come, drained)?;
+        self.sweep_once(plan.wanted.exposures(), flows)?;
         self.detach_all(plan)?;
         if plan.repair == Some(Repair::Missing) {
             self.forward_on_uplinks()?;
@@ -165,26 +174,93 @@ impl Host {
         Ok(())
     }
 
-    /// Changes all elements in one transaction.
+    /// Changes all elements in one transaction, with the chains of limits that
+    /// come with their first elements and go with their last.
     fn change_elements(&mut self, changes: &[SetChange]) -> Result<(), Error> {
         self.batch.clear();
+        let (needed, unused) = self.limit_chains(changes)?;
         let sets = self.layout.sets();
         for change in changes {
-            if let Some(set) = sets.get(change.set) {
-                self.batch.delete_elements(set, &change.remove);
+            let Some(set) = sets.get(change.set) else {
+                continue;
+            };
+            self.batch.delete_elements(set, &change.remove);
+            if let Some(side) = self.layout.side_of_limits(set) {
+                let keys = change.remove.iter().map(|one| Element::new(*one.key()));
+                self.batch.destroy_elements(&side.live, keys);
             }
+        }
+        for (chain, rule) in &needed {
+            self.batch.create(chain).add(rule);
         }
         for change in changes {
             if let Some(set) = sets.get(change.set) {
                 self.batch.add_elements(set, &change.add);
             }
         }
+        for chain in &unused {
+            self.batch.delete(chain);
+        }
         if self.batch.is_empty() {
             return Ok(());
         }
         self.commit_elements(self.known.generation())?;
         self.known.committed();
+        let sets = self.layout.sets();
+        for change in changes {
+            let Some(set) = sets.get(change.set) else {
+                continue;
+            };
+            let claim = |element| self.layout.claim_in(set, element);
+            for claim in change.remove.iter().filter_map(claim) {
+                self.known.withdrawn(&claim);
+            }
+            for claim in change.add.iter().filter_map(claim) {
+                self.known.exposed(&claim);
+            }
+        }
         Ok(())
+    }
+
+    /// The chains of limits that have to be made for these changes, and those
+    /// that nothing leads to after them.
+    fn limit_chains(
+        &mut self,
+        changes: &[SetChange],
+    ) -> Result<(Vec<(Chain, Rule)>, Vec<Chain>), Error> {
+        let sets = self.layout.sets();
+        let of_limits = changes.iter().filter_map(|change| {
+            let side = self.layout.side_of_limits(sets.get(change.set)?)?;
+            Some((change, side))
+        });
+        let of_limits: Vec<_> = of_limits.collect();
+        let (mut needed, mut unused) = (Vec::new(), Vec::new());
+        if of_limits.is_empty() {
+            return Ok((needed, unused));
+        }
+        let chains = self.nft.chains(&self.layout.table)?;
+        let mut there: HashSet<Name> = chains.iter().map(|chain| chain.name().clone()).collect();
+        for (change, side) in of_limits {
+            let made = change.add.iter().filter_map(|one| side.limit_chain(one));
+            for (chain, rule) in made {
+                if there.insert(chain.name().clone()) {
+                    needed.push((chain, rule));
+                }
+            }
+            let mut after = self.nft.elements(&side.limits)?;
+            after.retain(|one| !change.remove.iter().any(|gone| gone.key() == one.key()));
+            after.extend(change.add.iter().cloned());
+            let in_use: HashSet<Option<u32>> = after.iter().map(|one| side.limit_of(one)).collect();
+            for gone in &change.remove {
+                if !in_use.contains(&side.limit_of(gone))
+                    && let Some((chain, _)) = side.limit_chain(gone)
+                    && there.remove(chain.name())
+                {
+                    unused.push(chain);
+                }
+            }
+        }
+        Ok((needed, unused))
     }
 
     /// Takes away the guests that are not wanted: TAP and flows first, so
@@ -205,87 +281,15 @@ impl Host {
         Ok(())
     }
 
-    fn mappings_in<'p>(
-        &self,
-        changes: &'p [SetChange],
-        elements: impl Fn(&'p SetChange) -> &'p Vec<crate::nft::Element>,
-    ) -> Vec<Mapping> {
-        let sets = self.layout.sets();
-        let mut mappings = Vec::new();
-        for change in changes {
-            if let Some(set) = sets.get(change.set) {
-                let theirs = elements(change).iter();
-                mappings.extend(theirs.filter_map(|one| self.layout.mapping_in(set, one)));
-            }
-        }
-        mappings
-    }
-
-    /// Ends the flows that would not notice the change.
-    pub(super) fn end_flows(
-        &mut self,
-        added: &[Mapping],
-        removed: &[Mapping],
-        flows: Flows,
-    ) -> Result<(), Error> {
-        if flows == Flows::Cut {
-            self.cut_all(removed)?;
-            return self.end_older_flows(added);
-        }
-        // Of what leads elsewhere now the flows are drained.
-        let keys: HashSet<_> = removed.iter().map(Mapping::key).collect();
-        let opened = added.iter().filter(|one| !keys.contains(&one.key()));
-        self.end_older_flows(&opened.copied().collect::<Vec<_>>())
-    }
-
-    /// Ends the flows of these exposures.
-    fn cut_all(&mut self, removed: &[Mapping]) -> Result<(), Error> {
-        if removed.len() <= FEW {
-            return removed.iter().try_for_each(|mapping| self.cut(mapping));
-        }
-        let gone: HashSet<Mapping> = removed.iter().copied().collect();
-        self.cut_where(|_, flow| {
-            let at = mapping_of(flow);
-            at.is_some_and(|at| {
-                let everywhere = Mapping {
-                    host_address: None,
-                    ..at
-                };
-                gone.contains(&at) || gone.contains(&everywhere)
-            })
-        })
-    }
-
     /// Ends the flows that an agent that was killed had no time to end: those
     /// that reach a guest by no exposure that is in force. Once for a handle:
     /// afterwards it knows what it withdraws.
-    fn sweep_once(&mut self, flows: Flows) -> Result<(), Error> {
+    fn sweep_once(&mut self, in_force: &[Exposure], flows: Flows) -> Result<(), Error> {
         if self.swept || flows == Flows::Drain {
             return Ok(());
         }
-        self.cut_where(|host, flow| {
-            let Some(at) = mapping_of(flow) else {
-                return false;
-            };
-            let known = &host.known;
-            let is_ours = known.guest_of_address(at.guest_address).is_some();
-            let leads = flow.original().destination() != at.guest_address;
-            let (to, port) = (flow.original().destination(), at.host_port.get());
-            is_ours && leads && known.target_at(at.protocol, to, port) != Some(at.guest())
-        })?;
+        self.cut_all_but(in_force)?;
         self.swept = true;
-        Ok(())
-    }
-
-    fn cut_where(&mut self, is_gone: impl Fn(&Self, &Flow) -> bool) -> Result<(), Error> {
-        for family in [FlowFilter::ipv4(), FlowFilter::ipv6()] {
-            for flow in conntrack::flows(self.nft.connection_mut(), &family)? {
-                if is_gone(self, &flow) {
-                    let this = family.original(TupleFilter::from(flow.original()));
-                    conntrack::delete(self.nft.connection_mut(), &this)?;
-                }
-            }
-        }
         Ok(())
     }
 
@@ -447,18 +451,6 @@ fn check_kind(guest: &Attachment, link: Option<&Link>) -> Result<(), Error> {
     }
 }
 
-/// What leads the flow to where it goes, if it goes by ports.
-fn mapping_of(flow: &Flow) -> Option<Mapping> {
-    let (original, reply) = (flow.original(), flow.reply());
-    Some(Mapping {
-        protocol: Protocol::from_number(original.protocol())?,
-        host_address: Some(original.destination()),
-        host_port: original.destination_port()?.try_into().ok()?,
-        guest_address: reply.source(),
-        guest_port: reply.source_port()?.try_into().ok()?,
-    })
-}
-
 /// Whether the kernel has IPv6; in the calling thread's namespace.
 fn has_ipv6() -> bool {
     !matches!(
@@ -481,7 +473,3 @@ const APPLY_ATTEMPTS: u32 = 100;
 /// So often all is read while the ruleset keeps changing; then the commit
 /// tells.
 const LOOK_ATTEMPTS: u32 = 8;
-
-/// So many exposures' flows are ended one by one; for more, all flows are
-/// listed once.
-const FEW: usize = 8;

@@ -1,7 +1,7 @@
 //! The owner's tables are made, looked after, and made anew with what is in
 //! them: by an older version, after someone changed them, or too small.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::Host;
 use super::ownership::Standing;
@@ -148,14 +148,10 @@ impl Host {
     /// [`Error::Stale`] if someone changed the ruleset since `generation`.
     pub(super) fn rebuild(&mut self, generation: u32, more: Option<&Batch>) -> Result<(), Error> {
         let found = self.present()?;
-        let (mut sets, mut chains, mut rules) = (Vec::new(), Vec::new(), Vec::new());
+        let mut sets = Vec::new();
         for table in found.iter().flatten() {
             sets.extend(self.nft.sets(table)?);
-            chains.extend(self.nft.chains(table)?);
-            rules.extend(self.nft.all_rules(table)?);
         }
-        chains.retain(|chain| is_on_demand(chain.name()));
-        rules.retain(|rule| is_on_demand(rule.chain()));
         let more_of = additions(more)?;
         let mut carried = Vec::new();
         let mut sizes = HashMap::new();
@@ -177,19 +173,31 @@ impl Host {
             sizes.extend(before.map(|before| (key, enlarged(before, elements.len(), more))));
             carried.push((place, elements));
         }
+        // What a rule counts against limits is as much as has limits.
+        for side in &self.layout.sides {
+            let place = |set: &Set| (set.family(), set.name().clone());
+            let size = sizes.get(&place(&side.limits)).copied();
+            sizes.extend(size.map(|size| (place(&side.live), size)));
+        }
         let batch = &mut self.batch;
         batch.clear();
         batch.based_on(generation);
         self.layout.destroy(batch);
         let size_of = |set: &Set| sizes.get(&(set.family(), set.name().clone())).copied();
         self.layout.create(size_of, batch);
-        for chain in &chains {
-            batch.add(chain);
-        }
-        for rule in &rules {
-            batch.add(rule);
-        }
         let layout_sets = self.layout.sets();
+        let mut chains = HashSet::new();
+        for (place, elements) in &carried {
+            let set = layout_sets.get(*place);
+            let Some(side) = set.and_then(|set| self.layout.side_of_limits(set)) else {
+                continue;
+            };
+            for (chain, rule) in elements.iter().filter_map(|one| side.limit_chain(one)) {
+                if chains.insert(chain.name().clone()) {
+                    batch.create(&chain).add(&rule);
+                }
+            }
+        }
         for (place, elements) in &carried {
             if let Some(set) = layout_sets.get(*place) {
                 batch.add_elements(set, elements);

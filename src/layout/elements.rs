@@ -1,26 +1,20 @@
 //! What is wanted and what is there, both as elements of the layout's sets.
 
-use std::net::IpAddr;
 use std::ptr;
 
-use super::{Layout, exposure_element, guests, read_exposure};
+use super::{Layout, Side, guests, read_claim};
 use crate::error::Invalid;
-use crate::exposure::{Destination, Exposure, Mapping};
+use crate::exposure::{Exposure, Mapping};
 use crate::guest::{Attachment, Guest};
-use crate::nft::{Comment, Element, Family, Name, Set};
+use crate::nft::{Element, Family, Name, Set};
 
 impl Layout {
     /// All sets, in the order in which they are made.
     pub(crate) fn sets(&self) -> Vec<&Set> {
-        let mut sets = self.exposure_sets();
+        let mut sets: Vec<&Set> = self.exposure_sets().collect();
         sets.extend(self.guest_sets());
         sets.extend(self.kept_sets());
         sets
-    }
-
-    /// The sets whose elements follow from the exposures.
-    pub(crate) fn exposure_sets(&self) -> Vec<&Set> {
-        self.exposure_maps().to_vec()
     }
 
     /// The sets whose elements follow from the guests. The comment of each
@@ -60,49 +54,27 @@ impl Layout {
         Ok(())
     }
 
-    /// The elements of an exposure, by their sets. `address_of` tells the
-    /// address of a guest in a family, `name_of` what the guest of an address
-    /// is called. `mappings` is memory to work in.
-    pub(crate) fn exposure_elements<'l, E>(
-        &'l self,
-        exposure: &Exposure,
-        mut address_of: impl FnMut(&Destination, bool) -> Result<IpAddr, E>,
-        name_of: impl Fn(IpAddr) -> Option<Comment>,
-        mappings: &mut Vec<Mapping>,
-        put: &mut impl FnMut(&'l Set, Element),
-    ) -> Result<(), E> {
-        for target in exposure.targets() {
-            mappings.clear();
-            exposure.map_to(target, &mut address_of, mappings)?;
-            let mut last = None;
-            for mapping in mappings.iter() {
-                let address = mapping.guest_address;
-                let (_, name) = last
-                    .filter(|&(known, _)| known == address)
-                    .unwrap_or_else(|| (address, name_of(address)));
-                last = Some((address, name));
-                put(self.map_of(mapping), exposure_element(mapping, name));
-            }
-        }
-        Ok(())
-    }
-
     /// The exposures that are in force, by their elements, in their order.
     pub(crate) fn exposures_in(&self, listing: &Listing) -> Vec<Exposure> {
-        let maps = self.exposure_maps().into_iter();
-        let mappings = maps.flat_map(|map| listing.of(map).iter().filter_map(read_exposure));
-        let mut exposures: Vec<Exposure> = mappings
-            .filter_map(|mapping| Exposure::try_from(mapping).ok())
+        let elements: Vec<Vec<Element>> = self
+            .exposure_sets()
+            .map(|set| listing.of(set).to_vec())
             .collect();
-        exposures.sort_unstable();
-        exposures
+        let exposures = self.regroup(&elements).into_iter();
+        exposures.map(|regrouped| regrouped.exposure).collect()
     }
 
     /// What an element of a set says that a port leads to.
-    pub(crate) fn mapping_in(&self, set: &Set, element: &Element) -> Option<Mapping> {
-        let maps = self.exposure_maps();
-        let is_map = maps.iter().any(|map| ptr::eq(*map, set));
-        read_exposure(element).filter(|_| is_map)
+    pub(crate) fn claim_in(&self, set: &Set, element: &Element) -> Option<Mapping> {
+        let mut sides = self.sides.iter();
+        let side = sides.find(|side| ptr::eq(&raw const side.dnat, set))?;
+        read_claim(side, element)
+    }
+
+    /// The side to which a set of limits belongs.
+    pub(crate) fn side_of_limits(&self, set: &Set) -> Option<&Side> {
+        let mut sides = self.sides.iter().map(|side| &**side);
+        sides.find(|side| ptr::eq(&raw const side.limits, set))
     }
 }
 

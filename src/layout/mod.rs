@@ -11,7 +11,10 @@ mod rules;
 mod uplinks;
 
 pub(crate) use elements::Listing;
-pub(crate) use exposures::{exposure_element, exposure_key, read_exposure};
+pub(crate) use exposures::{
+    Note, Place, Regrouped, SETS, Seat, Side, claim_element, note, read_allowed, read_claim,
+    read_slot, read_span, role,
+};
 pub(crate) use guests::read_guard;
 pub(crate) use uplinks::read_uplink;
 use uplinks::{UPLINKS4, UPLINKS6, uplink_set};
@@ -32,12 +35,8 @@ pub(crate) struct Layout {
     tap_prefix: String,
     pub(crate) table: Table,
     pub(crate) arp: Table,
-    /// Host address . protocol . port : guest address . port.
-    pub(crate) dnat4: Set,
-    pub(crate) dnat6: Set,
-    /// Protocol . port : guest address . port, for all host addresses.
-    pub(crate) dnat4_any: Set,
-    pub(crate) dnat6_any: Set,
+    /// Exposures on exact host addresses, IPv4 and IPv6, and on all.
+    pub(crate) sides: [Box<Side>; 4],
     /// TAP . guest MAC . guest address: who may send what.
     pub(crate) guard4: Set,
     pub(crate) guard6: Set,
@@ -64,22 +63,13 @@ impl Layout {
         let table = Table::new(Family::INET, name.clone()).comment(comment);
         let arp = Table::new(Family::ARP, name).comment(comment);
         let (ipv4, ipv6) = (DataType::IPV4_ADDR, DataType::IPV6_ADDR);
-        let (protocol, port) = (DataType::INET_PROTO, DataType::INET_SERVICE);
         let (tap, mac) = (DataType::IFNAME, DataType::ETHER_ADDR);
-        let map = |name, key: &[DataType], data: &[DataType]| {
-            Set::map(&table, Name::constant(name), key, data)
-                .size(exposures)
-                .counter()
-        };
         let set = |table: &Table, name, key: &[DataType]| {
             Set::new(table, Name::constant(name), key).size(guests)
         };
         Ok(Self {
             tap_prefix: owner.tap_prefix(),
-            dnat4: map("dnat4", &[ipv4, protocol, port], &[ipv4, port]),
-            dnat6: map("dnat6", &[ipv6, protocol, port], &[ipv6, port]),
-            dnat4_any: map("dnat4_any", &[protocol, port], &[ipv4, port]),
-            dnat6_any: map("dnat6_any", &[protocol, port], &[ipv6, port]),
+            sides: exposures::all(&table, exposures)?,
             guard4: set(&table, "guard4", &[tap, mac, ipv4]).counter(),
             guard6: set(&table, "guard6", &[tap, mac, ipv6]).counter(),
             guard_mac: set(&table, "guard_mac", &[tap, mac]),
@@ -111,7 +101,8 @@ impl Layout {
         for table in self.tables() {
             batch.create(table);
         }
-        for set in self.sets() {
+        let live = self.sides.iter().map(|side| &side.live);
+        for set in self.sets().into_iter().chain(live) {
             match size_of(set).filter(|size| Some(*size) > set.capacity()) {
                 Some(size) => batch.create(&set.clone().size(size)),
                 None => batch.create(set),
@@ -162,19 +153,4 @@ fn take_ipv6(bytes: &[u8]) -> Option<(Option<IpAddr>, &[u8])> {
 fn take_port(bytes: &[u8]) -> Option<(u16, &[u8])> {
     let (port, rest) = bytes.split_first_chunk::<2>()?;
     Some((u16::from_be_bytes(*port), rest))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::nft::{Data, Element};
-
-    #[test]
-    fn foreign_elements_are_no_exposures() {
-        for key in [&[0_u8; 4][..], &[6, 0, 0, 0, 0, 80], &[1; 40]] {
-            let element = Element::new(Data::from_bytes(key).unwrap());
-            assert_eq!(read_exposure(&element), None);
-            assert_eq!(read_guard(&element), None);
-        }
-    }
 }

@@ -239,7 +239,7 @@ mod tests {
     #[test]
     fn what_leads_where_it_led_goes_on_counting() {
         let layout = Layout::new(&Owner::new("riklet").unwrap(), 8, 8).unwrap();
-        let sets = layout.exposure_sets();
+        let sets: Vec<&Set> = layout.exposure_sets().collect();
         let map = *sets
             .iter()
             .find(|set| set.name().as_str() == "dnat4_any")
@@ -255,7 +255,7 @@ mod tests {
                 counted(element(4, 2, "a")),
             ],
         );
-        let mut comparison = Comparison::new(layout.exposure_sets(), &listing);
+        let mut comparison = Comparison::new(layout.exposure_sets().collect(), &listing);
         assert_eq!(comparison.want(0, map, element(1, 2, "a")), Met::Same);
         assert_eq!(comparison.want(1, map, element(2, 2, "b")), Met::Other);
         assert_eq!(comparison.want(2, map, element(3, 6, "b")), Met::Other);

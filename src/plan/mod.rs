@@ -17,7 +17,7 @@ pub use wanted::{Flows, Wanted};
 use crate::error::{Conflict, Error, Invalid};
 use crate::exposure::{Destination, Exposure};
 use crate::guest::Attachment;
-use crate::layout::{Layout, Listing};
+use crate::layout::{Layout, Listing, Seat};
 use crate::nft::{Comment, Element, Set, element_text};
 use difference::{Comparison, Met};
 
@@ -166,18 +166,16 @@ fn exposures(wanted: &Wanted, homes: &[Home], present: &Present<'_>) -> Result<E
     let layout = present.layout;
     let places: Vec<&Attachment> = homes.iter().map(|home| &home.place).collect();
     let directory = Directory::new(&places);
-    let mut comparison = Comparison::new(layout.exposure_sets(), present.listing);
+    let mut comparison = Comparison::new(layout.exposure_sets().collect(), present.listing);
     let all = wanted.exposures();
     let mut differing = vec![false; all.len()];
-    let mut mappings = Vec::new();
     for (who, exposure) in all.iter().enumerate() {
         let mut rival = None;
-        directory.check(exposure)?;
         let mut differs = false;
         directory.elements(
             layout,
             exposure,
-            &mut mappings,
+            false,
             &mut |set, element| match comparison.want(who, set, element) {
                 Met::Same => {}
                 Met::Nothing | Met::Other => differs = true,
@@ -226,12 +224,11 @@ fn describe(
     let mut changes = Vec::new();
     let mut moved = HashSet::new();
     let mut gone = HashSet::new();
-    let mut mappings = Vec::new();
     for exposure in layout.exposures_in(present.listing) {
         let mut is_touched = false;
         let mut heir = None;
         // A guest that is not there any more is no reason to say nothing.
-        let _known = directory.elements(layout, &exposure, &mut mappings, &mut |set, element| {
+        let _known = directory.elements(layout, &exposure, true, &mut |set, element| {
             if comparison.is_touched(set, &element) {
                 is_touched = true;
                 gone.insert((set.name().clone(), *element.key()));
@@ -371,51 +368,50 @@ const GUARDS: &str = "what it may do";
 /// Guests by name and address.
 struct Directory<'a> {
     by_name: HashMap<&'a str, &'a Attachment>,
-    by_address: HashMap<IpAddr, Option<Comment>>,
+    by_address: HashMap<IpAddr, &'a Attachment>,
 }
 
 impl<'a> Directory<'a> {
     fn new(guests: &[&'a Attachment]) -> Self {
         let named = guests.iter().map(|guest| (guest.name(), *guest));
-        let addresses = guests.iter().flat_map(|guest| {
-            let name = Comment::new(guest.name()).ok();
-            [(guest.ipv4.into(), name), (guest.ipv6.into(), name)]
-        });
+        let addresses = guests
+            .iter()
+            .flat_map(|guest| [(guest.ipv4.into(), *guest), (guest.ipv6.into(), *guest)]);
         Self {
             by_name: named.collect(),
             by_address: addresses.collect(),
         }
     }
 
-    /// Makes sure that all targets are guests.
-    fn check(&self, exposure: &Exposure) -> Result<(), Error> {
-        for target in exposure.targets() {
-            if let Destination::Address(address) = target.guest()
-                && !self.by_address.contains_key(address)
-            {
-                return Err(absent(address));
-            }
-        }
-        Ok(())
-    }
-
+    /// The elements of an exposure. Of `anyone`, also if it leads to an
+    /// address that no guest has.
     fn elements<'l>(
         &self,
         layout: &'l Layout,
         exposure: &Exposure,
-        mappings: &mut Vec<crate::exposure::Mapping>,
+        anyone: bool,
         put: &mut impl FnMut(&'l Set, Element),
     ) -> Result<(), Error> {
-        let address_of = |guest: &Destination, ipv4: bool| match guest {
-            Destination::Address(address) => Ok(*address),
-            Destination::Name(name) => match self.by_name.get(name.as_str()) {
-                Some(guest) if ipv4 => Ok(guest.ipv4.into()),
-                Some(guest) => Ok(guest.ipv6.into()),
-                None => Err(absent(name)),
-            },
+        let seat_of = |guest: &Destination, ipv4: bool| {
+            let (address, attached) = match guest {
+                Destination::Address(address) => (Some(*address), self.by_address.get(address)),
+                Destination::Name(name) => (None, self.by_name.get(name.as_str())),
+            };
+            let Some(attached) = attached else {
+                let address = address.filter(|_| anyone).ok_or_else(|| absent(guest))?;
+                return Ok(Seat { address, guest: "" });
+            };
+            let own = if ipv4 {
+                IpAddr::from(attached.ipv4)
+            } else {
+                attached.ipv6.into()
+            };
+            Ok(Seat {
+                address: address.unwrap_or(own),
+                guest: attached.name(),
+            })
         };
-        let name_of = |address| self.by_address.get(&address).copied().flatten();
-        layout.exposure_elements(exposure, address_of, name_of, mappings, put)
+        layout.exposure_elements(exposure, seat_of, put)
     }
 }
 

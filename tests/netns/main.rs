@@ -15,7 +15,9 @@
 
 mod agent;
 mod agents;
+mod allow;
 mod bad_input;
+mod balance;
 mod beside;
 mod conntrack;
 mod crash;
@@ -23,16 +25,22 @@ mod expose;
 mod exposure;
 mod host;
 mod isolation;
+mod limits;
 mod linux_guest;
+mod listing;
+mod matrix;
 mod nft;
 mod ownership;
 mod plan;
 mod planner;
+mod ranges;
 mod relay;
 mod repair;
+mod repoint;
 mod riklet;
 mod riklet_defects;
 mod route;
+mod sctp;
 mod snapshot;
 #[expect(unused_imports, reason = "its own tests run in tests/support.rs")]
 #[path = "../../examples/support/mod.rs"]
@@ -59,7 +67,9 @@ fn main() -> ExitCode {
     }
     let trials = [
         agents::trials(),
+        allow::trials(),
         bad_input::trials(),
+        balance::trials(),
         beside::trials(),
         conntrack::trials(),
         crash::trials(),
@@ -67,14 +77,20 @@ fn main() -> ExitCode {
         exposure::trials(),
         host::trials(),
         isolation::trials(),
+        limits::trials(),
+        listing::trials(),
+        matrix::trials(),
         nft::trials(),
         ownership::trials(),
         plan::trials(),
         repair::trials(),
+        ranges::trials(),
         relay::trials(),
+        repoint::trials(),
         riklet::trials(),
         riklet_defects::trials(),
         route::trials(),
+        sctp::trials(),
         sys::trials(),
         upgrade::trials(),
         watch::trials(),

@@ -113,12 +113,14 @@ fn own_changes_and_those_of_others_tables_are_no_reason_to_repair() {
     run("nft", &["delete", "table", "inet", "other"]);
     watch.want(&mut host, wanted(1..=4)).unwrap();
     let generation = Nft::open().unwrap().generation().unwrap();
-    assert!(
-        watch
-            .wait(&mut host, Duration::from_millis(50))
-            .unwrap()
-            .is_none()
-    );
+    // A busy machine may need more than one wait for all events.
+    for _ in 0..100 {
+        let repaired = watch.wait(&mut host, Duration::from_millis(50)).unwrap();
+        assert!(repaired.is_none(), "{}", repaired.unwrap());
+        if !is_readable(&watch) {
+            break;
+        }
+    }
     assert!(!is_readable(&watch), "all events were read");
     assert_eq!(Nft::open().unwrap().generation().unwrap(), generation);
     host.remove().unwrap();
@@ -128,14 +130,14 @@ fn something_else_can_be_wanted() {
     let mut host = open();
     let mut watch = host.watch(wanted(1..=3)).unwrap();
     let plan = watch.want(&mut host, wanted(2..=3)).unwrap();
-    assert_eq!(plan.changes().len(), 2, "of each family: {plan}");
+    assert_eq!(plan.changes().len(), 1, "{plan}");
     let bad = wanted(2..=3).exposure("tcp/9->nobody:80".parse().unwrap());
     assert!(watch.want(&mut host, bad).is_err());
     assert_eq!(watch.wanted(), &wanted(2..=3));
     run("nft", &["flush", "ruleset"]);
     assert!(is_readable(&watch));
     assert!(watch.wait(&mut host, SOON).unwrap().is_some());
-    assert_eq!(host.exposures().unwrap().len(), 4);
+    assert_eq!(host.exposures().unwrap().len(), 2);
     host.remove().unwrap();
 }
 
@@ -154,7 +156,7 @@ fn lost_events_are_made_up_for() {
         ),
     );
     assert!(watch.wait(&mut host, SOON).unwrap().is_some());
-    assert_eq!(host.exposures().unwrap().len(), 2);
+    assert_eq!(host.exposures().unwrap().len(), 1);
     run("nft", &["delete", "table", "inet", "other"]);
     host.remove().unwrap();
 }
