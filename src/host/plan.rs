@@ -224,10 +224,7 @@ impl Host {
 
     /// The chains of limits that have to be made for these changes, and those
     /// that nothing leads to after them.
-    fn limit_chains(
-        &mut self,
-        changes: &[SetChange],
-    ) -> Result<(Vec<(Chain, Rule)>, Vec<Chain>), Error> {
+    fn limit_chains(&mut self, changes: &[SetChange]) -> Result<LimitChains, Error> {
         let sets = self.layout.sets();
         let of_limits = changes.iter().filter_map(|change| {
             let side = self.layout.side_of_limits(sets.get(change.set)?)?;
@@ -375,6 +372,10 @@ impl Host {
         addresses
     }
 }
+
+/// Chains of limits that have to be made, with their rules, and those that
+/// have to go.
+type LimitChains = (Vec<(Chain, Rule)>, Vec<Chain>);
 
 /// What was read of the kernel.
 struct Seen {
