@@ -36,6 +36,18 @@ expression! {
     }
 }
 
+impl Log {
+    /// With the level that the kernel takes for granted, and without a number
+    /// of packets that says nothing, which it does not list.
+    pub(super) fn as_listed(mut self) -> Self {
+        if self.group.is_none() && self.level.is_none() {
+            self.level = Some(LogLevel::WARNING);
+        }
+        self.queue_threshold = self.queue_threshold.filter(|packets| *packets > 0);
+        self
+    }
+}
+
 expression! {
     /// Hands the packet to a program, which decides on it.
     Queue = "queue";

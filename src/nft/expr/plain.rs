@@ -1,6 +1,6 @@
 //! What makes two expressions the same, however they were listed.
 
-use super::{Counter, Expr, Last, Limit, LimitType, LogLevel};
+use super::{Counter, Expr, Last, Limit, LimitType};
 
 impl Expr {
     /// The expression without what a listing changes: counts, the names and
@@ -13,9 +13,7 @@ impl Expr {
             Self::Quota(quota) => quota.clone().with_consumed(0).into(),
             Self::Lookup(lookup) => lookup.clone().by_name().into(),
             Self::Limit(limit) => limit.as_listed().into(),
-            Self::Log(log) if log.group().is_none() && log.level().is_none() => {
-                log.clone().with_level(LogLevel::WARNING).into()
-            }
+            Self::Log(log) => log.clone().as_listed().into(),
             Self::Queue(queue) if queue.number().is_some() && queue.total().is_none() => {
                 queue.clone().with_total(1).into()
             }

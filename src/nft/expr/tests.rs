@@ -140,6 +140,25 @@ fn zero_of_an_optional_number_is_not_its_absence() {
 }
 
 #[test]
+fn log_is_the_same_without_what_the_kernel_takes_for_granted() {
+    let log = Log::new().with_group(1);
+    let plain = |log: Log| Expr::from(log).plain();
+    assert_eq!(
+        plain(log.clone().with_queue_threshold(0)),
+        plain(log.clone())
+    );
+    assert_ne!(
+        plain(log.clone().with_queue_threshold(1)),
+        plain(log.clone())
+    );
+    assert_eq!(
+        plain(Log::new()),
+        plain(Log::new().with_level(LogLevel::WARNING))
+    );
+    assert_ne!(plain(log.clone().with_level(LogLevel::WARNING)), plain(log));
+}
+
+#[test]
 fn written_option_loses_the_flags_that_the_kernel_refuses() {
     let expression = listed("exthdr", |out| {
         out.put(NFTA_EXTHDR_SREG, 1);
