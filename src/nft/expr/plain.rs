@@ -10,7 +10,11 @@ impl Expr {
         match self {
             Self::Counter(_) => Counter::new().into(),
             Self::Last(_) => Last::new().into(),
-            Self::Quota(quota) => quota.clone().with_consumed(0).into(),
+            Self::Quota(quota) => quota.clone().with_consumed(0).canonical().into(),
+            Self::Nat(nat) => nat.clone().canonical().into(),
+            Self::Masquerade(masquerade) => masquerade.clone().canonical().into(),
+            Self::Redirect(redirect) => redirect.clone().canonical().into(),
+            Self::Dynset(dynset) => dynset.clone().canonical().into(),
             Self::Lookup(lookup) => lookup.clone().by_name().into(),
             Self::Limit(limit) => limit.as_listed().into(),
             Self::Log(log) => log.clone().as_listed().into(),

@@ -159,6 +159,24 @@ fn log_is_the_same_without_what_the_kernel_takes_for_granted() {
 }
 
 #[test]
+fn last_that_is_the_first_says_nothing() {
+    let first = Register::slot(0).unwrap();
+    let nat = Nat::new(NatType::DNAT, Family::IP).with_address(first);
+    let plain = |nat: Nat| Expr::from(nat).plain();
+    assert_eq!(
+        plain(nat.clone().with_address_max(first)),
+        plain(nat.clone())
+    );
+    let last = Register::slot(1).unwrap();
+    assert_ne!(plain(nat.clone().with_address_max(last)), plain(nat));
+    let port = Redirect::new().with_port(first);
+    assert_eq!(
+        Expr::from(port.clone().with_port_max(first)).plain(),
+        Expr::from(port).plain()
+    );
+}
+
+#[test]
 fn written_option_loses_the_flags_that_the_kernel_refuses() {
     let expression = listed("exthdr", |out| {
         out.put(NFTA_EXTHDR_SREG, 1);
