@@ -3,6 +3,7 @@
 mod corpus;
 mod print;
 mod ruleset;
+pub(crate) mod stock;
 mod verbs;
 
 use std::collections::HashSet;
