@@ -37,13 +37,18 @@ expression! {
 }
 
 impl Log {
-    /// With the level that the kernel takes for granted, and without a number
-    /// of packets that says nothing, which it does not list.
+    /// With the level that the kernel takes for granted, and without what it
+    /// does not list because it says nothing: to whom there is no listener,
+    /// or to a listener.
     pub(super) fn as_listed(mut self) -> Self {
-        if self.group.is_none() && self.level.is_none() {
-            self.level = Some(LogLevel::WARNING);
+        if self.group.is_some() {
+            self.flags = 0;
+            self.queue_threshold = self.queue_threshold.filter(|packets| *packets > 0);
+        } else {
+            self.level = self.level.or(Some(LogLevel::WARNING));
+            self.queue_threshold = None;
+            self.snaplen = None;
         }
-        self.queue_threshold = self.queue_threshold.filter(|packets| *packets > 0);
         self
     }
 }

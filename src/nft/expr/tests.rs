@@ -156,6 +156,16 @@ fn log_is_the_same_without_what_the_kernel_takes_for_granted() {
         plain(Log::new().with_level(LogLevel::WARNING))
     );
     assert_ne!(plain(log.clone().with_level(LogLevel::WARNING)), plain(log));
+    assert_eq!(plain(Log::new().with_snaplen(64)), plain(Log::new()));
+}
+
+#[test]
+fn level_of_a_control_group_says_nothing_of_other_sockets() {
+    let to = Register::slot(0).unwrap();
+    let plain = |key| Expr::from(Socket::new(to, key)).plain();
+    let level = |key| Expr::from(Socket::new(to, key).with_level(1)).plain();
+    assert_eq!(level(SocketKey::MARK), plain(SocketKey::MARK));
+    assert_ne!(level(SocketKey::CGROUPV2), plain(SocketKey::CGROUPV2));
 }
 
 #[test]
