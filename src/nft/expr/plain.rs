@@ -18,6 +18,7 @@ impl Expr {
             Self::Lookup(lookup) => lookup.clone().by_name().into(),
             Self::Limit(limit) => limit.as_listed().into(),
             Self::Log(log) => log.clone().as_listed().into(),
+            Self::Ct(ct) => ct.clone().as_listed().into(),
             Self::Socket(socket) => socket.clone().as_listed().into(),
             Self::Queue(queue) if queue.number().is_some() && queue.total().is_none() => {
                 queue.clone().with_total(1).into()
