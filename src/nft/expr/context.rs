@@ -47,7 +47,7 @@ expression! {
 
 impl Socket {
     /// Without the level where it says nothing, and is not listed.
-    pub(super) fn as_listed(mut self) -> Self {
+    pub(super) fn canonical(mut self) -> Self {
         self.level = self.level.filter(|_| self.key == SocketKey::CGROUPV2);
         self
     }

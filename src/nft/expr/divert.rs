@@ -40,7 +40,7 @@ impl Log {
     /// With the level that the kernel takes for granted, and without what it
     /// does not list because it says nothing: to whom there is no listener,
     /// or to a listener.
-    pub(super) fn as_listed(mut self) -> Self {
+    pub(super) fn canonical(mut self) -> Self {
         if self.group.is_some() {
             self.flags = 0;
             self.queue_threshold = self.queue_threshold.filter(|packets| *packets > 0);

@@ -75,7 +75,7 @@ expression! {
 impl Ct {
     /// Without the direction of what is the same in both, which is not
     /// listed.
-    pub(super) fn as_listed(mut self) -> Self {
+    pub(super) fn canonical(mut self) -> Self {
         let is_same = [CtKey::L3PROTOCOL, CtKey::PROTOCOL].contains(&self.key);
         self.direction = self.direction.filter(|_| !is_same);
         self

@@ -4,8 +4,8 @@ use super::{Counter, Expr, Last, Limit, LimitType};
 
 impl Expr {
     /// The expression without what a listing changes: counts, the names and
-    /// numbers of anonymous sets, and what the kernel says that it took for
-    /// granted.
+    /// numbers of anonymous sets, what the kernel says that it took for
+    /// granted, and what it ignored.
     pub(crate) fn plain(&self) -> Self {
         match self {
             Self::Counter(_) => Counter::new().into(),
@@ -17,9 +17,9 @@ impl Expr {
             Self::Dynset(dynset) => dynset.clone().canonical().into(),
             Self::Lookup(lookup) => lookup.clone().by_name().into(),
             Self::Limit(limit) => limit.as_listed().into(),
-            Self::Log(log) => log.clone().as_listed().into(),
-            Self::Ct(ct) => ct.clone().as_listed().into(),
-            Self::Socket(socket) => socket.clone().as_listed().into(),
+            Self::Log(log) => log.clone().canonical().into(),
+            Self::Ct(ct) => ct.clone().canonical().into(),
+            Self::Socket(socket) => socket.clone().canonical().into(),
             Self::Queue(queue) if queue.number().is_some() && queue.total().is_none() => {
                 queue.clone().with_total(1).into()
             }
