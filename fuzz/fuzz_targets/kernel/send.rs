@@ -16,7 +16,7 @@ pub(crate) fn send(nft: &mut Nft, wanted: &Wanted) -> Option<Wanted> {
     let mut left: Vec<usize> = (0..things.len())
         .filter(|&place| can_be_sent(&things[place]))
         .collect();
-    let sent = left.clone();
+    let offered = left.clone();
     loop {
         let mut batch = Batch::new();
         let mut ends = Vec::new();
@@ -46,10 +46,12 @@ pub(crate) fn send(nft: &mut Nft, wanted: &Wanted) -> Option<Wanted> {
     }
     COUNTS.with_borrow_mut(|counts| {
         counts.inputs += 1;
-        sent.iter()
-            .for_each(|place| counts.of(&things[*place]).0 += 1);
-        left.iter()
-            .for_each(|place| counts.of(&things[*place]).1 += 1);
+        for place in &offered {
+            counts.of(&things[*place]).0 += 1;
+        }
+        for place in &left {
+            counts.of(&things[*place]).1 += 1;
+        }
     });
     if left.is_empty() {
         return None;
@@ -177,8 +179,8 @@ impl Drop for Counts {
             ("rules", self.rules),
         ];
         eprint!("the kernel took, of {} inputs:", self.inputs);
-        for (what, (sent, taken)) in all {
-            eprint!(" {taken} of {sent} {what};");
+        for (what, (offered, taken)) in all {
+            eprint!(" {taken} of {offered} {what};");
         }
         eprintln!();
     }
