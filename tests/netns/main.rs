@@ -66,6 +66,17 @@ fn main() -> ExitCode {
     ]
     .into_iter()
     .flatten()
+    .chain(other_kernel())
     .collect();
     libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// Tests of what the machine that decides about a change may lack. They are
+/// no part of the tests there, and all of them are under `tests/other-kernel`,
+/// which sets this variable.
+fn other_kernel() -> Vec<libtest_mimic::Trial> {
+    match std::env::var_os("OTHER_KERNEL") {
+        Some(_) => nft::stock::trials(),
+        None => Vec::new(),
+    }
 }
