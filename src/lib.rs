@@ -46,8 +46,8 @@ pub mod wire;
 
 pub use error::Error;
 pub use exposure::{Balance, Destination, Exposure, Label, Ports, Protocol, Target};
-pub use guest::{Attachment, Guest, GuestName, Networks};
-pub use host::{Exposed, Flows, Host, Settings};
+pub use guest::{Attachment, Egress, Guest, GuestName, Networks, Policy, Rate, Service};
+pub use host::{Dropped, Exposed, Flows, Host, Settings, Traffic};
 pub use owner::Owner;
 pub use types::{IF_NAME_MAX, IfIndex, IfName, Mac};
 

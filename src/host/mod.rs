@@ -5,6 +5,10 @@ mod expose;
 mod forward_all;
 mod forwarding;
 mod known;
+mod policy;
+mod traffic;
+
+pub use traffic::{Dropped, Traffic};
 
 use std::fmt;
 

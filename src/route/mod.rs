@@ -19,6 +19,7 @@ mod neighbour;
 mod new_link;
 mod rtnl;
 mod rule;
+mod stats;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -35,4 +36,5 @@ pub use neighbour::{Neighbour, NeighbourState};
 pub use new_link::{MacvtapMode, NewLink, Vxlan};
 pub use rtnl::Rtnl;
 pub use rule::RoutingRule;
+pub use stats::LinkStats;
 pub use watch::{Event, Watch};

@@ -10,7 +10,7 @@ use crate::conn::{Connection, Requests};
 use crate::error::{Error, Refusal};
 use crate::wire::Flags;
 use crate::wire::uapi::rtnetlink::{
-    RTM_GETADDR, RTM_GETLINK, RTM_GETNEIGH, RTM_GETROUTE, RTM_GETRULE,
+    RTM_GETADDR, RTM_GETLINK, RTM_GETNEIGH, RTM_GETROUTE, RTM_GETRULE, RTM_GETSTATS,
 };
 use crate::{IfIndex, IfName};
 
@@ -22,6 +22,7 @@ use super::fib_filter::{self, RouteFilter};
 use super::link::{self, Link};
 use super::neighbour::{self, Neighbour};
 use super::rule::{self, RoutingRule};
+use super::stats::{self, LinkStats};
 use super::watch::Watch;
 
 /// A handle on the links, addresses, routes, neighbours and routing rules of
@@ -126,6 +127,19 @@ impl Rtnl {
     /// As [`links`](Self::links).
     pub fn link_at(&mut self, index: IfIndex) -> Result<Option<Link>, Error> {
         self.get_link(format_args!("get link {index}"), Some(index), None)
+    }
+
+    /// Lists what the links have carried.
+    ///
+    /// # Errors
+    /// As [`links`](Self::links).
+    pub fn stats(&mut self) -> Result<Vec<(IfIndex, LinkStats)>, Error> {
+        self.connection.dump(
+            "list statistics of links",
+            RTM_GETSTATS,
+            stats::encode_get,
+            |message| Ok(LinkStats::decode(message)?),
+        )
     }
 
     /// Lists the addresses of an interface, or of all.

@@ -142,7 +142,8 @@ fn guest_with_a_foreign_address_is_dropped_and_counted() {
         "ND"
     );
     assert_eq!(
-        within(SOON, |_| (drops(&world, Family::ARP, "spoof") == 1)
+        within(SOON, |_| (drops(&world, Family::ARP, "spoof over arp")
+            == 1)
             .then_some(())),
         Some(()),
         "ARP"

@@ -17,6 +17,7 @@ uapi! {
     IFLA_LINK_NETNSID: I32 = 37;
     IFLA_INFO_KIND: Bytes = 1;
     IFLA_INET_CONF: Bytes = 1;
+    IFLA_STATS_LINK_64: Bytes = 1;
     const MACVLAN_MODE_PRIVATE: u32 = 1;
     const MACVLAN_MODE_VEPA: u32 = 2;
     const MACVLAN_MODE_BRIDGE: u32 = 4;

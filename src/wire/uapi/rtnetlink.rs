@@ -20,6 +20,7 @@ uapi! {
     const RTM_NEWRULE: u16 = 32;
     const RTM_DELRULE: u16 = 33;
     const RTM_GETRULE: u16 = 34;
+    const RTM_GETSTATS: u16 = 94;
     RTA_MULTIPATH: Bytes = 9;
     const RTNLGRP_LINK: u32 = 1;
     const RTNLGRP_IPV4_IFADDR: u32 = 5;
