@@ -22,10 +22,12 @@ mod exposure;
 mod host;
 mod isolation;
 mod nft;
+mod packet;
 mod riklet;
 mod riklet_defects;
 mod route;
 mod snapshot;
+mod spoof;
 #[expect(unused_imports, reason = "its own tests run in tests/support.rs")]
 #[path = "../../examples/support/mod.rs"]
 mod stand_ins;
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         riklet::trials(),
         riklet_defects::trials(),
         route::trials(),
+        spoof::trials(),
         sys::trials(),
     ]
     .into_iter()

@@ -121,6 +121,16 @@ impl World {
     }
 }
 
+/// Packets that were dropped for this reason.
+#[track_caller]
+pub(crate) fn dropped(host: &mut Host, reason: &str) -> u64 {
+    let all = host.dropped().unwrap();
+    let one = all.iter().find(|dropped| dropped.reason() == reason);
+    one.unwrap_or_else(|| panic!("no rule drops for {reason:?}"))
+        .counts()
+        .packets
+}
+
 /// The addresses of an attached guest.
 pub(crate) fn address_of(attachment: &Attachment, family: usize) -> IpAddr {
     [attachment.ipv4().into(), attachment.ipv6().into()][family]

@@ -1,0 +1,422 @@
+//! Who a guest says it is; by frames that no honest guest sends.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+
+use libtest_mimic::Trial;
+use tapwire::route::{RouteFilter, Rtnl};
+use tapwire::{Guest, Host, IfName};
+
+use crate::packet::{
+    ICMPV6, OPTIONS, UDP, Wire, behind_options, fragments, icmp, ipv4, ipv6, tagged, tcp_packet,
+    udp, udp_packet,
+};
+use crate::stand_ins::frame;
+use crate::support::trials;
+use crate::world::{
+    FAMILIES, NEVER, NODE, OUTSIDE, SOON, World, at, dropped, gateway_of, ip, within,
+};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    trials![
+        guest_with_a_foreign_address_is_dropped_and_counted,
+        fragment_of_another_guest_joins_no_packet,
+        guest_is_nobodys_router,
+        guest_answers_no_request_for_an_address,
+        request_for_an_address_reaches_a_host_that_grants_it,
+        vlan_tags_hide_no_sender,
+        source_routes_lead_nowhere,
+        what_is_said_on_the_link_is_told_apart,
+        packets_of_no_connection_stay_inside,
+    ]
+}
+
+const PORT: u16 = 9999;
+
+/// A socket of the outside on `PORT`.
+fn listener(world: &World, family: usize) -> UdpSocket {
+    let bind = || UdpSocket::bind(at(OUTSIDE[family], PORT)).unwrap();
+    let socket = world.outside.run(bind).unwrap();
+    socket.set_read_timeout(Some(NEVER)).unwrap();
+    socket
+}
+
+fn heard(listener: &UdpSocket) -> Option<Vec<u8>> {
+    let mut bytes = [0; 2048];
+    let length = listener.recv(&mut bytes).ok()?;
+    Some(bytes[..length].to_vec())
+}
+
+/// Has something arrive first: the outside may have to find its neighbour.
+fn warm_up(wire: &Wire, family: usize, listener: &UdpSocket) {
+    let from = SocketAddr::new(wire.address(family), 1);
+    let hello = udp_packet(from, at(OUTSIDE[family], PORT), b"hello");
+    let arrives = |_| {
+        wire.send(&hello);
+        heard(listener)
+    };
+    assert!(within(SOON, arrives).is_some(), "the honest frame arrives");
+    while heard(listener).is_some() {}
+}
+
+#[track_caller]
+fn soon_dropped(host: &mut Host, reason: &str, packets: u64) {
+    let mut seen = 0;
+    let found = within(SOON, |_| {
+        seen = dropped(host, reason);
+        (seen == packets).then_some(())
+    });
+    assert_eq!(found, Some(()), "{reason}: {seen} dropped");
+}
+
+fn guest_with_a_foreign_address_is_dropped_and_counted() {
+    let world = World::new();
+    let mut host = world.host();
+    let guest = host.attach(&Guest::new("honest").unwrap()).unwrap();
+    let other = host.attach(&Guest::new("victim").unwrap()).unwrap();
+    let wire = Wire::open(&world, &guest);
+    for family in FAMILIES {
+        let listener = listener(&world, family);
+        warm_up(&wire, family, &listener);
+        let before = dropped(&mut host, "spoof");
+        let send = |mac, from: IpAddr| {
+            let from = SocketAddr::new(from, 1234);
+            let packet = udp_packet(from, at(OUTSIDE[family], PORT), b"spoof");
+            wire.send_frame(&crate::packet::frame(mac, &packet));
+            heard(&listener).is_some()
+        };
+        let own = wire.address(family);
+        let victim = [IpAddr::from(other.ipv4()), other.ipv6().into()][family];
+        let nobody = ip(["192.0.2.1", "2001:db8:9::1"][family]);
+        let loopback = ip(["127.0.0.1", "::1"][family]);
+        assert!(send(guest.mac(), own), "its own");
+        assert!(!send(guest.mac(), victim), "another guest's address");
+        assert!(!send(guest.mac(), nobody), "nobody's address");
+        assert!(!send(guest.mac(), ip(NODE[family])), "the host's address");
+        assert!(
+            !send(guest.mac(), gateway_of(&guest, family)),
+            "its gateway"
+        );
+        assert!(!send(guest.mac(), loopback), "loopback");
+        assert!(!send(other.mac(), own), "another guest's MAC");
+        soon_dropped(&mut host, "spoof", before + 6);
+    }
+    for (mac, address) in [(guest.mac(), other.ipv4()), (other.mac(), guest.ipv4())] {
+        wire.send_frame(&frame::arp_request(mac, address, guest.gateway_ipv4()));
+    }
+    soon_dropped(&mut host, "spoof over arp", 2);
+    let before = dropped(&mut host, "spoof");
+    let link_local = "fe80::7".parse().unwrap();
+    for address in [Ipv6Addr::UNSPECIFIED, link_local, other.ipv6()] {
+        for mac in [guest.mac(), other.mac()] {
+            let asks = frame::neighbour_solicitation(mac, address, guest.gateway_ipv6());
+            wire.send_frame(&asks);
+        }
+    }
+    // With its own MAC, all but that from another's address are honest.
+    soon_dropped(&mut host, "spoof", before + 4);
+    assert_eq!(dropped(&mut host, "link-local"), 0);
+}
+
+/// The kernel puts fragments together by their addresses and number,
+/// whichever interfaces they came in by.
+fn fragment_of_another_guest_joins_no_packet() {
+    let world = World::new();
+    let mut host = world.host();
+    let honest = host.attach(&Guest::new("honest").unwrap()).unwrap();
+    let liar = host.attach(&Guest::new("liar").unwrap()).unwrap();
+    let (honest, liar) = (Wire::open(&world, &honest), Wire::open(&world, &liar));
+    for family in FAMILIES {
+        let listener = listener(&world, family);
+        warm_up(&honest, family, &listener);
+        let from = SocketAddr::new(honest.address(family), 1234);
+        let to = at(OUTSIDE[family], PORT);
+        let datagram = udp(from, to, b"8 bytes.and 16 bytes too.");
+        let [first, second] = fragments(from.ip(), to.ip(), UDP, &datagram);
+        // The same sum, so that the receiver would not notice.
+        let mut lie = datagram.clone();
+        lie.swap(16, 18);
+        let [_, injected] = fragments(from.ip(), to.ip(), UDP, &lie);
+        let before = dropped(&mut host, "spoof");
+        liar.send(&injected);
+        soon_dropped(&mut host, "spoof", before + 1);
+        honest.send(&first);
+        assert_eq!(heard(&listener), None, "half of it is missing");
+        honest.send(&second);
+        assert_eq!(
+            heard(&listener).as_deref(),
+            Some(&datagram[8..]),
+            "as it was sent"
+        );
+    }
+}
+
+fn guest_is_nobodys_router() {
+    let world = World::new();
+    let mut host = world.host();
+    let guest = host.attach(&Guest::new("router").unwrap()).unwrap();
+    let wire = Wire::open(&world, &guest);
+    let link_local: Ipv6Addr = "fe80::7".parse().unwrap();
+    let all_nodes: Ipv6Addr = "ff02::1".parse().unwrap();
+    let advertisement = |from: Ipv6Addr| {
+        // Hop limit 64, lifetime of the router 1800 seconds.
+        let body = [64, 0, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0];
+        icmp(from.into(), all_nodes.into(), 134, &body)
+    };
+    let redirect = icmp(link_local.into(), all_nodes.into(), 137, &[0; 36]);
+    wire.send(&ipv6(
+        link_local,
+        all_nodes,
+        ICMPV6,
+        &advertisement(link_local),
+    ));
+    soon_dropped(&mut host, "guest as router", 1);
+    wire.send(&ipv6(link_local, all_nodes, ICMPV6, &redirect));
+    soon_dropped(&mut host, "guest as router", 2);
+    let hidden = behind_options(ICMPV6, &advertisement(link_local));
+    wire.send(&ipv6(link_local, all_nodes, OPTIONS, &hidden));
+    soon_dropped(&mut host, "guest as router", 3);
+    // From its own address it is no advertisement, and a packet to the host.
+    wire.send(&ipv6(
+        guest.ipv6(),
+        all_nodes,
+        ICMPV6,
+        &advertisement(guest.ipv6()),
+    ));
+    soon_dropped(&mut host, "guest to host", 1);
+    let routes = || Rtnl::open().unwrap().routes(&RouteFilter::new()).unwrap();
+    let routes = world.node.run(routes).unwrap();
+    let default = |net: &ipnet::IpNet| net.prefix_len() == 0;
+    assert!(!routes.iter().any(|route| default(&route.destination())));
+    // Without our table the kernel takes none either.
+    let setting = format!("/proc/sys/net/ipv6/conf/{}/accept_ra", guest.tap());
+    let accepts = || std::fs::read_to_string(setting).unwrap();
+    assert_eq!(world.node.run(accepts).unwrap().trim(), "0");
+}
+
+fn guest_answers_no_request_for_an_address() {
+    let world = World::new();
+    let mut host = world.host();
+    let peer = "client".parse().unwrap();
+    let server = Guest::new("server").unwrap().peer(&peer);
+    let server = host.attach(&server).unwrap();
+    let client = host.attach(&Guest::new("client").unwrap()).unwrap();
+    let (server, client) = (Wire::open(&world, &server), Wire::open(&world, &client));
+    let arrives = |family: usize, ports: [u16; 2], hidden: bool, patience| {
+        let [from, to] = [&server, &client].map(|wire| wire.address(family));
+        let [from, to] = [
+            SocketAddr::new(from, ports[0]),
+            SocketAddr::new(to, ports[1]),
+        ];
+        let datagram = udp(from, to, b"offer");
+        server.send(&match hidden {
+            true => crate::packet::ip(from.ip(), to.ip(), OPTIONS, &behind_options(UDP, &datagram)),
+            false => crate::packet::ip(from.ip(), to.ip(), UDP, &datagram),
+        });
+        let ends_so = |packet: &[u8]| packet.ends_with(b"offer").then_some(());
+        client.receive(patience, ends_so).is_some()
+    };
+    for family in FAMILIES {
+        let [server_port, client_port] = [[67, 68], [547, 546]][family];
+        assert!(
+            arrives(family, [server_port, 1068], false, SOON),
+            "a peer may"
+        );
+        assert!(!arrives(family, [server_port, client_port], false, NEVER));
+    }
+    assert!(arrives(1, [547, 1546], true, SOON), "a peer may");
+    assert!(!arrives(1, [547, 546], true, NEVER), "behind a header");
+    assert_eq!(dropped(&mut host, "guest as dhcp server"), 3);
+}
+
+fn request_for_an_address_reaches_a_host_that_grants_it() {
+    let world = World::new();
+    let mut host = world.host();
+    let guest = Guest::new("hello-world").unwrap();
+    let attached = host.attach(&guest).unwrap();
+    let wire = Wire::open(&world, &attached);
+    let servers = world
+        .node
+        .run(|| {
+            let tap = Rtnl::open().unwrap().link(attached.tap()).unwrap().unwrap();
+            let ipv4 = UdpSocket::bind("0.0.0.0:67").unwrap();
+            let ipv6 = UdpSocket::bind("[::]:547").unwrap();
+            let group = "ff02::1:2".parse().unwrap();
+            ipv6.join_multicast_v6(&group, tap.index().get()).unwrap();
+            [ipv4, ipv6]
+        })
+        .unwrap();
+    for server in &servers {
+        server.set_read_timeout(Some(NEVER)).unwrap();
+    }
+    let ask = |mac, family: usize| {
+        let (from, to) = [
+            ("0.0.0.0:68", "255.255.255.255:67"),
+            ("[fe80::7]:546", "[ff02::1:2]:547"),
+        ][family];
+        let packet = udp_packet(from.parse().unwrap(), to.parse().unwrap(), b"discover");
+        wire.send_frame(&crate::packet::frame(mac, &packet));
+        heard(&servers[family]).is_some()
+    };
+    for family in FAMILIES {
+        assert!(!ask(attached.mac(), family), "not granted");
+    }
+    soon_dropped(&mut host, "guest to host", 2);
+    let granted = guest
+        .service("udp/67".parse().unwrap())
+        .service("udp/547".parse().unwrap());
+    host.attach(&granted).unwrap();
+    for family in FAMILIES {
+        let arrives = within(SOON, |_| ask(attached.mac(), family).then_some(()));
+        assert_eq!(arrives, Some(()), "granted");
+        assert!(
+            !ask("02:00:00:00:00:07".parse().unwrap(), family),
+            "spoofed"
+        );
+    }
+    assert_eq!(dropped(&mut host, "spoof"), 2);
+}
+
+fn vlan_tags_hide_no_sender() {
+    let world = World::new();
+    let mut host = world.host();
+    let guest = host.attach(&Guest::new("hello-world").unwrap()).unwrap();
+    let wire = Wire::open(&world, &guest);
+    for family in FAMILIES {
+        let listener = listener(&world, family);
+        warm_up(&wire, family, &listener);
+        let send = |vlans: &[u16], from: IpAddr| {
+            let from = SocketAddr::new(from, 1234);
+            let packet = udp_packet(from, at(OUTSIDE[family], PORT), b"tagged");
+            wire.send_frame(&tagged(guest.mac(), vlans, &packet));
+            heard(&listener).is_some()
+        };
+        let own = wire.address(family);
+        let nobody = ip(["192.0.2.1", "2001:db8:9::1"][family]);
+        // VLAN 0 is none: the tag tells a priority only.
+        assert!(send(&[0], own));
+        assert!(!send(&[7], own), "a network that is not there");
+        assert!(!send(&[0, 7], own), "a network that is not there");
+        let before = dropped(&mut host, "spoof");
+        for vlans in [&[0][..], &[0, 0]] {
+            assert!(!send(vlans, nobody), "{vlans:?}");
+        }
+        soon_dropped(&mut host, "spoof", before + 2);
+    }
+}
+
+/// Also where the administrator lets senders choose the way.
+fn source_routes_lead_nowhere() {
+    let world = World::new();
+    let allow = || {
+        for name in ["all", "default"] {
+            let path = format!("/proc/sys/net/ipv4/conf/{name}/accept_source_route");
+            std::fs::write(path, "1").unwrap();
+        }
+    };
+    world.node.run(allow).unwrap();
+    world.outside.run(allow).unwrap();
+    let mut host = world.host();
+    let guest = host.attach(&Guest::new("hello-world").unwrap()).unwrap();
+    let wire = Wire::open(&world, &guest);
+    let listener = listener(&world, 0);
+    warm_up(&wire, 0, &listener);
+    let (from, to) = (
+        SocketAddr::new(guest.ipv4().into(), 1),
+        at(OUTSIDE[0], PORT),
+    );
+    let (IpAddr::V4(outside), IpAddr::V4(node)) = (to.ip(), ip(NODE[0])) else {
+        panic!("not IPv4");
+    };
+    let routed = |to_first: Ipv4Addr| {
+        // Loose source route, at its first address, and one byte of padding.
+        let mut options = vec![131, 7, 4];
+        options.extend(outside.octets());
+        options.push(0);
+        let packet = ipv4(
+            guest.ipv4(),
+            to_first,
+            UDP,
+            0,
+            &options,
+            &udp(from, to, b"routed"),
+        );
+        wire.send(&packet);
+        heard(&listener)
+    };
+    assert_eq!(routed(node), None);
+    // The test would notice: the host does as the packet says if it may.
+    let setting = |value: &str| {
+        let path = format!(
+            "/proc/sys/net/ipv4/conf/{}/accept_source_route",
+            guest.tap()
+        );
+        world
+            .node
+            .run(|| std::fs::write(path, value).unwrap())
+            .unwrap();
+    };
+    setting("1");
+    assert!(within(SOON, |_| routed(node)).is_some());
+    host.attach(&Guest::new("hello-world").unwrap()).unwrap();
+    while heard(&listener).is_some() {}
+    assert_eq!(routed(node), None, "attaching again sees to it");
+}
+
+fn what_is_said_on_the_link_is_told_apart() {
+    let world = World::new();
+    let mut host = world.host();
+    let guest = host.attach(&Guest::new("hello-world").unwrap()).unwrap();
+    let wire = Wire::open(&world, &guest);
+    let routers: Ipv6Addr = "ff02::16".parse().unwrap();
+    for from in ["fe80::7".parse().unwrap(), Ipv6Addr::UNSPECIFIED] {
+        // A report of groups (RFC 3810) that names none.
+        let report = icmp(from.into(), routers.into(), 143, &[0; 4]);
+        wire.send(&ipv6(from, routers, ICMPV6, &report));
+    }
+    soon_dropped(&mut host, "link-local", 2);
+    // A probe (RFC 5227) is answered by nobody and claims nothing.
+    wire.send_frame(&frame::arp_request(
+        guest.mac(),
+        Ipv4Addr::UNSPECIFIED,
+        guest.gateway_ipv4(),
+    ));
+    wire.send_frame(&frame::arp_request(
+        guest.mac(),
+        "192.0.2.1".parse().unwrap(),
+        guest.gateway_ipv4(),
+    ));
+    soon_dropped(&mut host, "spoof over arp", 1);
+    assert_eq!(dropped(&mut host, "spoof"), 0);
+}
+
+/// Nobody would translate them: the outside would see the guest's address.
+fn packets_of_no_connection_stay_inside() {
+    let world = World::new();
+    let mut host = world.host();
+    let guest = host.attach(&Guest::new("hello-world").unwrap()).unwrap();
+    let wire = Wire::open(&world, &guest);
+    let eth0: IfName = "eth0".parse().unwrap();
+    let received = || {
+        let mut rtnl = Rtnl::open().unwrap();
+        let index = rtnl.link(eth0).unwrap().unwrap().index();
+        let stats = rtnl.stats().unwrap();
+        let of_link = stats.iter().find(|(one, _)| *one == index).unwrap();
+        of_link.1.received_packets()
+    };
+    for family in FAMILIES {
+        warm_up(&wire, family, &listener(&world, family));
+        let before = dropped(&mut host, "of no connection");
+        let (from, to) = (
+            SocketAddr::new(wire.address(family), 9),
+            at(OUTSIDE[family], 9),
+        );
+        let count = world.outside.run(received).unwrap();
+        for _ in 0..50 {
+            // SYN and FIN at once begin and end nothing.
+            wire.send(&tcp_packet(from, to, 0x03));
+        }
+        soon_dropped(&mut host, "of no connection", before + 50);
+        let count = world.outside.run(received).unwrap() - count;
+        assert!(count < 50, "{count} packets left the node");
+    }
+}
