@@ -17,12 +17,15 @@ mod agent;
 mod bad_input;
 mod conntrack;
 mod crash;
+mod egress;
 mod expose;
 mod exposure;
 mod host;
 mod isolation;
 mod nft;
 mod packet;
+mod policy;
+mod rates;
 mod riklet;
 mod riklet_defects;
 mod route;
@@ -49,11 +52,14 @@ fn main() -> ExitCode {
         bad_input::trials(),
         conntrack::trials(),
         crash::trials(),
+        egress::trials(),
         expose::trials(),
         exposure::trials(),
         host::trials(),
         isolation::trials(),
         nft::trials(),
+        policy::trials(),
+        rates::trials(),
         riklet::trials(),
         riklet_defects::trials(),
         route::trials(),

@@ -11,8 +11,8 @@ use crate::snapshot::Snapshot;
 use crate::stand_ins::guest::Guest as Vm;
 use crate::support::{feed, run, trials};
 use crate::world::{
-    FAMILIES, GUEST_PORT, NEVER, NODE, NODE_TOO, PROTOCOLS, SOON, World, address_of, ask,
-    ask_from, at, dropped, each_kind, exposure, gateway_of,
+    FAMILIES, GUEST_PORT, NEVER, NODE, NODE_TOO, PROTOCOLS, SOON, World, address_of, ask, ask_from,
+    at, dropped, each_kind, exposure, gateway_of,
 };
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -263,7 +263,11 @@ fn guest_reaches_the_services_that_it_was_granted() {
     let before = dropped(&mut host, "guest to host");
     let _server = World::server(&world.node, 0, PORT + 1);
     let to = SocketAddr::new(gateway_of(&granted, 0), PORT + 1);
-    assert_eq!(ask_from(&vm, Protocol::Udp, to, NEVER), None, "another port");
+    assert_eq!(
+        ask_from(&vm, Protocol::Udp, to, NEVER),
+        None,
+        "another port"
+    );
     assert!(dropped(&mut host, "guest to host") > before);
     // What the guest was granted answers while it has no other egress.
     let both = guest("granted")

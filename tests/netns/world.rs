@@ -84,7 +84,12 @@ impl World {
 
     /// Attaches a guest and boots it.
     pub(crate) fn boot(&self, host: &mut Host, name: &str) -> (Attachment, Vm) {
-        let attachment = host.attach(&Guest::new(name).unwrap()).unwrap();
+        self.boot_as(host, &Guest::new(name).unwrap())
+    }
+
+    /// Attaches a guest as it is wanted and boots it.
+    pub(crate) fn boot_as(&self, host: &mut Host, guest: &Guest) -> (Attachment, Vm) {
+        let attachment = host.attach(guest).unwrap();
         let vm = self.start(&attachment);
         (attachment, vm)
     }
