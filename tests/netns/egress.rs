@@ -1,15 +1,17 @@
 //! How guests reach the outside; by real packets.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use ipnet::IpNet;
 use libtest_mimic::Trial;
 use tapwire::route::{Address, Rtnl};
-use tapwire::{Egress, Guest, IfIndex};
+use tapwire::{Egress, Guest, IfIndex, Protocol};
 
 use crate::packet::{Wire, udp_packet};
+use crate::stand_ins::guest::Guest as Vm;
+use crate::stand_ins::server::Server;
 use crate::support::trials;
 use crate::world::{
     FAMILIES, GUEST_PORT, NEVER, NODE, NODE_TOO, OUTSIDE, SOON, World, address_of, ask, ask_from,
@@ -62,6 +64,16 @@ fn world() -> World {
     world
 }
 
+/// A server on one address of the outside.
+fn server(world: &World, address: &str) -> Server {
+    let start = || {
+        let tcp = TcpListener::bind(at(address, PORT)).unwrap();
+        let udp = UdpSocket::bind(at(address, PORT)).unwrap();
+        Server::start("server", tcp, udp).unwrap()
+    };
+    world.outside.run(start).unwrap()
+}
+
 fn guest() -> Guest {
     Guest::new("hello-world").unwrap()
 }
@@ -70,27 +82,37 @@ fn only(nets: &[&str]) -> Egress {
     Egress::masquerade().only(nets.iter().map(|net| net.parse().unwrap()))
 }
 
+/// The address behind which a guest is masqueraded, and the other one that
+/// the node has.
+fn sources(vm: &Vm, family: usize) -> [IpAddr; 2] {
+    let to = at(OUTSIDE[family], PORT);
+    let (_, plain) = ask_from(vm, Protocol::Udp, to, SOON).unwrap();
+    let [one, other] = [NODE, NODE_TOO].map(|addresses| ip(addresses[family]));
+    assert!(plain == one || plain == other, "{plain}");
+    [plain, if plain == one { other } else { one }]
+}
+
 fn outside_sees_the_address_that_was_chosen() {
     let world = World::new();
     let mut host = world.host();
     let (_, vm) = world.boot(&mut host, "hello-world");
     let (_, other_vm) = world.boot(&mut host, "other");
-    let chosen = Egress::snat(ip(NODE_TOO[0]))
-        .and_then(|egress| egress.behind(ip(NODE_TOO[1])))
-        .unwrap();
-    for (egress, seen) in [
-        (Egress::masquerade(), NODE),
-        (chosen, NODE_TOO),
-        (Egress::masquerade(), NODE),
+    let _servers = OUTSIDE.map(|address| server(&world, address));
+    let [ipv4, ipv6] = FAMILIES.map(|family| sources(&vm, family));
+    let chosen = Egress::snat(ipv4[1]).and_then(|egress| egress.behind(ipv6[1]));
+    for (egress, place) in [
+        (Egress::masquerade(), 0),
+        (chosen.unwrap(), 1),
+        (Egress::masquerade(), 0),
     ] {
         host.attach(&guest().egress(egress)).unwrap();
         for (protocol, family) in each_kind() {
-            let _server = World::server(&world.outside, family, PORT);
+            let source = [ipv4, ipv6][family];
             let to = at(OUTSIDE[family], PORT);
-            let (_, source) = ask_from(&vm, protocol, to, SOON).unwrap();
-            assert_eq!(source, ip(seen[family]), "{protocol}");
-            let (_, source) = ask_from(&other_vm, protocol, to, SOON).unwrap();
-            assert_eq!(source, ip(NODE[family]), "{protocol}, another guest");
+            let (_, seen) = ask_from(&vm, protocol, to, SOON).unwrap();
+            assert_eq!(seen, source[place], "{protocol}");
+            let (_, seen) = ask_from(&other_vm, protocol, to, SOON).unwrap();
+            assert_eq!(seen, source[0], "{protocol}, another guest");
         }
     }
 }
@@ -99,14 +121,15 @@ fn other_family_is_masqueraded() {
     let world = World::new();
     let mut host = world.host();
     let (_, vm) = world.boot(&mut host, "hello-world");
+    let _servers = OUTSIDE.map(|address| server(&world, address));
+    let sources = FAMILIES.map(|family| sources(&vm, family));
     for family in FAMILIES {
-        let egress = Egress::snat(ip(NODE_TOO[family])).unwrap();
+        let egress = Egress::snat(sources[family][1]).unwrap();
         host.attach(&guest().egress(egress)).unwrap();
         for (protocol, asked) in each_kind() {
-            let _server = World::server(&world.outside, asked, PORT);
-            let (_, source) = ask_from(&vm, protocol, at(OUTSIDE[asked], PORT), SOON).unwrap();
-            let wanted = if asked == family { NODE_TOO } else { NODE };
-            assert_eq!(source, ip(wanted[asked]), "{protocol}");
+            let (_, seen) = ask_from(&vm, protocol, at(OUTSIDE[asked], PORT), SOON).unwrap();
+            let wanted = sources[asked][usize::from(asked == family)];
+            assert_eq!(seen, wanted, "{protocol}");
         }
     }
 }
@@ -133,7 +156,7 @@ fn guest_reaches_only_the_prefixes_that_it_is_limited_to() {
         host.attach(&Guest::new("wired").unwrap().egress(only(&nets)))
             .unwrap();
         for (protocol, family) in each_kind() {
-            let _server = World::server(&world.outside, family, PORT);
+            let _servers = [OUTSIDE, FAR].map(|addresses| server(&world, addresses[family]));
             let inside = |address: &str| {
                 let address = ip(address);
                 let net = nets[family].parse::<IpNet>().unwrap();

@@ -333,14 +333,10 @@ fn source_routes_lead_nowhere() {
         let mut options = vec![131, 7, 4];
         options.extend(outside.octets());
         options.push(0);
-        let packet = ipv4(
-            guest.ipv4(),
-            to_first,
-            UDP,
-            0,
-            &options,
-            &udp(from, to, b"routed"),
-        );
+        // Without a sum, since it would be over both destinations.
+        let mut datagram = udp(from, to, b"routed");
+        datagram[6..8].fill(0);
+        let packet = ipv4(guest.ipv4(), to_first, UDP, 0, &options, &datagram);
         wire.send(&packet);
         heard(&listener)
     };
