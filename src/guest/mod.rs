@@ -221,6 +221,13 @@ impl Attachment {
         self.slot != other.slot && (names(self, other) || names(other, self))
     }
 
+    pub(crate) fn with(self, policy: &Policy) -> Self {
+        Self {
+            policy: policy.clone(),
+            ..self
+        }
+    }
+
     pub(crate) fn has(&self, address: IpAddr) -> bool {
         address == self.ipv4 || address == self.ipv6
     }

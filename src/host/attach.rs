@@ -118,25 +118,11 @@ impl Host {
         let mut occupied = BTreeSet::new();
         for _ in 0..CLAIM_ATTEMPTS {
             let before = self.known.guest_of_name(guest.name().as_str()).cloned();
-            let wanted = match &before {
-                Some(attached) => {
-                    check_mac(guest, attached)?;
-                    let policy = guest.policy().clone();
-                    Attachment {
-                        policy,
-                        ..attached.clone()
-                    }
-                }
-                None => {
-                    let slot = self.known.free_slot(capacity, &occupied);
-                    let slot = slot.ok_or(Error::Full {
-                        what: "guests' networks",
-                        capacity,
-                    })?;
-                    let claim = self.networks.attachment(&self.owner, guest, slot)?;
-                    self.check_unrouted(&claim)?;
-                    claim
-                }
+            let wanted = if let Some(attached) = &before {
+                check_mac(guest, attached)?;
+                attached.clone().with(guest.policy())
+            } else {
+                self.find_free(guest, &occupied)?
             };
             self.batch.clear();
             self.batch.based_on(self.known.generation());
@@ -168,6 +154,19 @@ impl Host {
             what: "attempts to claim a network",
             capacity: CLAIM_ATTEMPTS,
         })
+    }
+
+    /// What the guest gets in the first free slot that is not `occupied`.
+    fn find_free(&mut self, guest: &Guest, occupied: &BTreeSet<u32>) -> Result<Attachment, Error> {
+        let capacity = self.networks.guests();
+        let slot = self.known.free_slot(capacity, occupied);
+        let slot = slot.ok_or(Error::Full {
+            what: "guests' networks",
+            capacity,
+        })?;
+        let claim = self.networks.attachment(&self.owner, guest, slot)?;
+        self.check_unrouted(&claim)?;
+        Ok(claim)
     }
 
     /// Makes sure that nobody routes the guest's network elsewhere: ours

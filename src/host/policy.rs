@@ -84,7 +84,9 @@ impl Host {
         };
         let prefixes = new.egress().prefixes();
         if prefixes.is_some() && prefixes != old.egress().prefixes() {
-            own.into_iter().for_each(|own| end(own, TupleFilter::new()));
+            for own in own {
+                end(own, TupleFilter::new());
+            }
         }
         let services = old.services().iter();
         for service in services.filter(|service| !new.services().contains(service)) {
@@ -92,7 +94,9 @@ impl Host {
             let port = TupleFilter::new()
                 .protocol(protocol)
                 .destination_port(service.port());
-            own.into_iter().for_each(|own| end(own, port));
+            for own in own {
+                end(own, port);
+            }
         }
         let peers = self.known.peers_of(before).into_iter();
         for lost in peers.filter(|peer| !now.is_peer_of(peer)) {

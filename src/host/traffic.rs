@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use super::Host;
 use crate::error::Error;
 use crate::guest::GuestName;
-use crate::nft::{Comment, Counts, Expr, Rule, Verdict};
+use crate::nft::expr::Immediate;
+use crate::nft::{Comment, Counts, Expr, Register, Rule, Verdict};
 
 /// What a guest has sent and been sent since its TAP was made.
 ///
@@ -92,17 +93,18 @@ impl Host {
             .collect();
         let counted = self.known.guests().filter_map(|guest| {
             let stats = by_slot.get(&guest.slot)?;
-            let mut traffic = Traffic {
+            Some(Traffic {
                 guest: guest.name.clone(),
-                from: Counts::default(),
-                to: Counts::default(),
+                from: Counts {
+                    packets: stats.received_packets(),
+                    bytes: stats.received_bytes(),
+                },
+                to: Counts {
+                    packets: stats.sent_packets(),
+                    bytes: stats.sent_bytes(),
+                },
                 undelivered: stats.sent_dropped(),
-            };
-            traffic.from.packets = stats.received_packets();
-            traffic.from.bytes = stats.received_bytes();
-            traffic.to.packets = stats.sent_packets();
-            traffic.to.bytes = stats.sent_bytes();
-            Some(traffic)
+            })
         });
         Ok(counted.collect())
     }
@@ -119,7 +121,8 @@ impl Host {
                 let (Some(reason), Some(counts)) = (rule.current_comment(), drops(&rule)) else {
                     continue;
                 };
-                let dropped = all.entry(reason.as_str().into()).or_insert(Dropped {
+                let entry = all.entry(reason.as_str().into());
+                let dropped = entry.or_insert_with(|| Dropped {
                     reason: *reason,
                     counts: Counts::default(),
                 });
@@ -134,18 +137,16 @@ impl Host {
 
 /// What a rule has counted, if it drops.
 fn drops(rule: &Rule) -> Option<Counts> {
-    let drop = Expr::from(crate::nft::expr::Immediate::new(
-        crate::nft::Register::VERDICT,
-        Verdict::Drop.into(),
-    ));
+    let drop = Expr::from(Immediate::new(Register::VERDICT, Verdict::Drop.into()));
     let mut expressions = rule.expressions().iter();
     let counter = expressions.find_map(|expression| match expression {
         Expr::Counter(counter) => Some(counter),
         _ => None,
     })?;
-    let mut counts = Counts::default();
-    counts.packets = *counter.packets();
-    counts.bytes = *counter.bytes();
+    let counts = Counts {
+        packets: *counter.packets(),
+        bytes: *counter.bytes(),
+    };
     expressions
         .any(|expression| *expression == drop)
         .then_some(counts)

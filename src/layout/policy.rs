@@ -230,7 +230,7 @@ fn read_service(key: &[u8], _: &Element, policy: &mut Policy) -> Option<()> {
 }
 
 fn read_egress(first: &[u8], element: &Element, policy: &mut Policy) -> Option<()> {
-    let (_, last) = take_tap(element.key_end().unwrap_or(element.key()).as_bytes())?;
+    let (_, last) = take_tap(element.key_end()?.as_bytes())?;
     match (take_address(first)?, take_address(last)?) {
         (IpAddr::V4(first), IpAddr::V4(last)) => {
             let nets = Ipv4Subnets::new(first, last, 0);
