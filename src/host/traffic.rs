@@ -65,6 +65,7 @@ impl Dropped {
     /// | `guest to host` | packets to ports of the host that the guest was not granted |
     /// | `egress` | packets to where the guest may not go |
     /// | `of no connection` | what a guest sends out of the blue, which would leave untranslated |
+    /// | `of another's connection` | ICMP errors of a guest about a connection that is not its own |
     /// | `not exposed` | packets to a guest that nothing leads to |
     /// | `rate from guest`, `rate to guest` | what exceeds a guest's rate |
     /// | `forwarding is on for guests only` | packets between others |

@@ -7,9 +7,9 @@ use std::thread;
 use ipnet::IpNet;
 use libtest_mimic::Trial;
 use tapwire::route::{Address, Rtnl};
-use tapwire::{Egress, Guest, IfIndex, Protocol};
+use tapwire::{Egress, Guest, IfIndex, IfName, Protocol};
 
-use crate::packet::{Wire, udp_packet};
+use crate::packet::{Wire, tcp_packet, udp_packet};
 use crate::stand_ins::guest::Guest as Vm;
 use crate::stand_ins::server::Server;
 use crate::support::trials;
@@ -26,6 +26,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         exposure_is_reached_at_the_address_that_was_asked_for,
         guest_without_egress_answers_exposures_and_peers,
         policy_is_replaced_without_a_moment_of_openness,
+        packets_of_no_connection_stay_inside,
     ]
 }
 
@@ -287,4 +288,39 @@ fn policy_is_replaced_without_a_moment_of_openness() {
         heard().then_some(())
     };
     assert_eq!(within(SOON, arrives), Some(()), "the test would have heard");
+}
+
+/// Nobody would translate them: the outside would see the guest's address.
+fn packets_of_no_connection_stay_inside() {
+    let world = World::new();
+    let mut host = world.host();
+    let guest = host.attach(&Guest::new("hello-world").unwrap()).unwrap();
+    let wire = Wire::open(&world, &guest);
+    let reason = "of no connection";
+    let eth0: IfName = "eth0".parse().unwrap();
+    let received = || {
+        let mut rtnl = Rtnl::open().unwrap();
+        let index = rtnl.link(eth0).unwrap().unwrap().index();
+        let stats = rtnl.stats().unwrap();
+        let of_link = stats.iter().find(|(one, _)| *one == index).unwrap();
+        of_link.1.received_packets()
+    };
+    for family in FAMILIES {
+        // The outside may have to find its neighbour first.
+        assert!(wire.ping(ip(OUTSIDE[family]), SOON));
+        let before = dropped(&mut host, reason);
+        let (from, to) = (
+            SocketAddr::new(wire.address(family), 9),
+            at(OUTSIDE[family], 9),
+        );
+        let count = world.outside.run(received).unwrap();
+        for _ in 0..50 {
+            // SYN and FIN at once begin and end nothing.
+            wire.send(&tcp_packet(from, to, 0x03));
+        }
+        let counted = |_| (dropped(&mut host, reason) == before + 50).then_some(());
+        assert_eq!(within(SOON, counted), Some(()));
+        let count = world.outside.run(received).unwrap() - count;
+        assert!(count < 50, "{count} packets left the node");
+    }
 }

@@ -149,14 +149,15 @@ pub(crate) fn fragments(from: IpAddr, to: IpAddr, protocol: u8, payload: &[u8]) 
             ipv4(from, to, protocol, more << 13, &[], first),
             ipv4(from, to, protocol, last << 13 | 2, &[], second),
         ],
-        (IpAddr::V6(from), IpAddr::V6(to)) => [(0_u16 << 3 | more, first), (2 << 3 | last, second)]
-            .map(|(place, part)| {
+        (IpAddr::V6(from), IpAddr::V6(to)) => {
+            [(more, first), (2_u16 << 3 | last, second)].map(|(place, part)| {
                 let mut header = vec![protocol, 0];
                 header.extend(place.to_be_bytes());
                 header.extend(u32::from(FRAGMENT_ID).to_be_bytes());
                 header.extend(part);
                 ipv6(from, to, FRAGMENT, &header)
-            }),
+            })
+        }
         _ => panic!("one address is IPv4, the other IPv6"),
     }
 }
@@ -189,8 +190,8 @@ pub(crate) fn tcp_packet(from: SocketAddr, to: SocketAddr, flags: u8) -> Vec<u8>
 }
 
 /// An ICMP or `ICMPv6` message without its IP header.
-pub(crate) fn icmp(from: IpAddr, to: IpAddr, kind: u8, body: &[u8]) -> Vec<u8> {
-    let mut message = vec![kind, 0, 0, 0];
+pub(crate) fn icmp(from: IpAddr, to: IpAddr, [kind, code]: [u8; 2], body: &[u8]) -> Vec<u8> {
+    let mut message = vec![kind, code, 0, 0];
     message.extend(body);
     let sum = if from.is_ipv4() {
         checksum(&message)
@@ -211,8 +212,19 @@ pub(crate) fn echo_request(from: IpAddr, to: IpAddr) -> Vec<u8> {
         from,
         to,
         protocol,
-        &icmp(from, to, kind, b"\0\x07\0\x01ping"),
+        &icmp(from, to, [kind, 0], b"\0\x07\0\x01ping"),
     )
+}
+
+/// The message that says that `packet` came to a closed port.
+pub(crate) fn port_unreachable(from: IpAddr, to: IpAddr, packet: &[u8]) -> Vec<u8> {
+    let (protocol, kind) = if to.is_ipv4() {
+        (ICMP, [3, 3])
+    } else {
+        (ICMPV6, [1, 4])
+    };
+    let body = [&[0; 4], packet].concat();
+    ip(from, to, protocol, &icmp(from, to, kind, &body))
 }
 
 /// `payload` behind a header of destination options (RFC 8200) that hold

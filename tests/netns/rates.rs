@@ -22,7 +22,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 const PORT: u16 = 8080;
 
 /// Bytes of each packet, with its IP header.
-const PACKET: usize = 1000;
+const PACKET: u64 = 1000;
 
 /// So slow that what a test takes adds little to the burst.
 fn slow() -> Rate {
@@ -34,11 +34,11 @@ fn bounds(rate: Rate, start: Instant) -> (u64, u64) {
     let bucket = rate.bytes_per_second() + u64::from(rate.current_burst());
     let since = (start.elapsed().as_secs() + 1) * rate.bytes_per_second();
     // The last packet may not fit, and the kernel itself says a little.
-    (bucket - 2 * PACKET as u64, bucket + since)
+    (bucket - 2 * PACKET, bucket + since)
 }
 
 fn data(family: usize) -> Vec<u8> {
-    vec![b'x'; PACKET - [28, 48][family]]
+    vec![b'x'; usize::try_from(PACKET).unwrap() - [28, 48][family]]
 }
 
 fn guest() -> Guest {
@@ -87,7 +87,7 @@ fn guest_sends_no_more_than_its_rate() {
         host.attach(&guest().rate_from(slow())).unwrap();
         let passed = send(&wire, 60);
         let (least, most) = bounds(slow(), start);
-        let bytes = passed * PACKET as u64;
+        let bytes = passed * PACKET;
         assert!(
             (least..=most).contains(&bytes),
             "{bytes} in {least}..={most}"
@@ -97,7 +97,7 @@ fn guest_sends_no_more_than_its_rate() {
         host.attach(&guest().rate_from(slow())).unwrap();
         let more = send(&wire, 60);
         let (_, most) = bounds(slow(), start);
-        let bytes = (passed + more) * PACKET as u64;
+        let bytes = (passed + more) * PACKET;
         assert!(bytes <= most, "{bytes} above {most}");
         assert_eq!(send(&other, 60), 60, "another guest has its own");
         let before = dropped(&mut host, "rate from guest");
@@ -112,7 +112,7 @@ fn guest_is_sent_no_more_than_its_rate() {
     let mut host = world.host();
     let attached = host.attach(&guest()).unwrap();
     let wire = Wire::open(&world, &attached);
-    let peer = Guest::new("other").unwrap().peer(attached_name(&guest()));
+    let peer = Guest::new("other").unwrap().peer(guest().name());
     let other = Wire::open(&world, &host.attach(&peer).unwrap());
     for family in FAMILIES {
         let to = SocketAddr::new(address_of(&attached, family), PORT);
@@ -139,17 +139,13 @@ fn guest_is_sent_no_more_than_its_rate() {
         host.attach(&guest().rate_to(slow())).unwrap();
         let passed = send(60);
         let (least, most) = bounds(slow(), start);
-        let bytes = passed * PACKET as u64;
+        let bytes = passed * PACKET;
         assert!(
             (least..=most).contains(&bytes),
             "{bytes} in {least}..={most}"
         );
         assert!(dropped(&mut host, "rate to guest") - before >= 60 - passed);
     }
-}
-
-fn attached_name(guest: &Guest) -> &tapwire::GuestName {
-    guest.name()
 }
 
 fn what_crosses_a_guests_link_is_counted() {
@@ -191,7 +187,7 @@ fn what_crosses_a_guests_link_is_counted() {
     }
     assert_eq!(all, 10);
     let after = traffic(&mut host, "hello-world");
-    let frame = PACKET as u64 + 14;
+    let frame = PACKET + 14;
     let [from, to] = [
         [before.from_guest(), after.from_guest()],
         [before.to_guest(), after.to_guest()],

@@ -4,11 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use libtest_mimic::Trial;
 use tapwire::route::{RouteFilter, Rtnl};
-use tapwire::{Guest, Host, IfName};
+use tapwire::{Guest, Host};
 
 use crate::packet::{
-    ICMPV6, OPTIONS, UDP, Wire, behind_options, fragments, icmp, ipv4, ipv6, tagged, tcp_packet,
-    udp, udp_packet,
+    self, ICMPV6, OPTIONS, UDP, Wire, behind_options, fragments, icmp, ipv4, ipv6,
+    port_unreachable, tagged, udp, udp_packet,
 };
 use crate::stand_ins::frame;
 use crate::support::trials;
@@ -26,7 +26,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         vlan_tags_hide_no_sender,
         source_routes_lead_nowhere,
         what_is_said_on_the_link_is_told_apart,
-        packets_of_no_connection_stay_inside,
+        error_about_the_connection_of_another_reaches_nobody,
     ]
 }
 
@@ -81,7 +81,7 @@ fn guest_with_a_foreign_address_is_dropped_and_counted() {
         let send = |mac, from: IpAddr| {
             let from = SocketAddr::new(from, 1234);
             let packet = udp_packet(from, at(OUTSIDE[family], PORT), b"spoof");
-            wire.send_frame(&crate::packet::frame(mac, &packet));
+            wire.send_frame(&packet::frame(mac, &packet));
             heard(&listener).is_some()
         };
         let own = wire.address(family);
@@ -161,9 +161,9 @@ fn guest_is_nobodys_router() {
     let advertisement = |from: Ipv6Addr| {
         // Hop limit 64, lifetime of the router 1800 seconds.
         let body = [64, 0, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0];
-        icmp(from.into(), all_nodes.into(), 134, &body)
+        icmp(from.into(), all_nodes.into(), [134, 0], &body)
     };
-    let redirect = icmp(link_local.into(), all_nodes.into(), 137, &[0; 36]);
+    let redirect = icmp(link_local.into(), all_nodes.into(), [137, 0], &[0; 36]);
     wire.send(&ipv6(
         link_local,
         all_nodes,
@@ -209,10 +209,12 @@ fn guest_answers_no_request_for_an_address() {
             SocketAddr::new(to, ports[1]),
         ];
         let datagram = udp(from, to, b"offer");
-        server.send(&match hidden {
-            true => crate::packet::ip(from.ip(), to.ip(), OPTIONS, &behind_options(UDP, &datagram)),
-            false => crate::packet::ip(from.ip(), to.ip(), UDP, &datagram),
-        });
+        let (next, payload) = if hidden {
+            (OPTIONS, behind_options(UDP, &datagram))
+        } else {
+            (UDP, datagram)
+        };
+        server.send(&packet::ip(from.ip(), to.ip(), next, &payload));
         let ends_so = |packet: &[u8]| packet.ends_with(b"offer").then_some(());
         client.receive(patience, ends_so).is_some()
     };
@@ -255,7 +257,7 @@ fn request_for_an_address_reaches_a_host_that_grants_it() {
             ("[fe80::7]:546", "[ff02::1:2]:547"),
         ][family];
         let packet = udp_packet(from.parse().unwrap(), to.parse().unwrap(), b"discover");
-        wire.send_frame(&crate::packet::frame(mac, &packet));
+        wire.send_frame(&packet::frame(mac, &packet));
         heard(&servers[family]).is_some()
     };
     for family in FAMILIES {
@@ -367,7 +369,7 @@ fn what_is_said_on_the_link_is_told_apart() {
     let routers: Ipv6Addr = "ff02::16".parse().unwrap();
     for from in ["fe80::7".parse().unwrap(), Ipv6Addr::UNSPECIFIED] {
         // A report of groups (RFC 3810) that names none.
-        let report = icmp(from.into(), routers.into(), 143, &[0; 4]);
+        let report = icmp(from.into(), routers.into(), [143, 0], &[0; 4]);
         wire.send(&ipv6(from, routers, ICMPV6, &report));
     }
     soon_dropped(&mut host, "link-local", 2);
@@ -386,34 +388,69 @@ fn what_is_said_on_the_link_is_told_apart() {
     assert_eq!(dropped(&mut host, "spoof"), 0);
 }
 
-/// Nobody would translate them: the outside would see the guest's address.
-fn packets_of_no_connection_stay_inside() {
+/// A router may tell of an error with any connection, a guest only of one
+/// with its own.
+fn error_about_the_connection_of_another_reaches_nobody() {
     let world = World::new();
     let mut host = world.host();
-    let guest = host.attach(&Guest::new("hello-world").unwrap()).unwrap();
-    let wire = Wire::open(&world, &guest);
-    let eth0: IfName = "eth0".parse().unwrap();
-    let received = || {
-        let mut rtnl = Rtnl::open().unwrap();
-        let index = rtnl.link(eth0).unwrap().unwrap().index();
-        let stats = rtnl.stats().unwrap();
-        let of_link = stats.iter().find(|(one, _)| *one == index).unwrap();
-        of_link.1.received_packets()
-    };
+    let [victim, liar] = ["victim", "liar"].map(|name| host.attach(&Guest::new(name).unwrap()));
+    let (victim, liar) = (victim.unwrap(), liar.unwrap());
+    let (victim, liar) = (Wire::open(&world, &victim), Wire::open(&world, &liar));
     for family in FAMILIES {
-        warm_up(&wire, family, &listener(&world, family));
-        let before = dropped(&mut host, "of no connection");
-        let (from, to) = (
-            SocketAddr::new(wire.address(family), 9),
-            at(OUTSIDE[family], 9),
+        let listener = listener(&world, family);
+        warm_up(&victim, family, &listener);
+        let beyond = at(OUTSIDE[family], PORT);
+        let own = SocketAddr::new(victim.address(family), 1234);
+        victim.send(&udp_packet(own, beyond, b"hello"));
+        let mut bytes = [0; 16];
+        let (_, seen) = listener.recv_from(&mut bytes).unwrap();
+        let error = |from: &Wire, to: IpAddr, about: &[u8]| {
+            from.send(&port_unreachable(from.address(family), to, about));
+        };
+        // As a router beyond the host would send it, which does not know that
+        // the guest is behind it; and about a connection of the host's own.
+        let before = dropped(&mut host, "of another's connection");
+        error(&liar, seen.ip(), &udp_packet(seen, beyond, b"hello"));
+        let of_host = world
+            .node
+            .run(|| UdpSocket::bind(at(NODE[family], 0)).unwrap());
+        let of_host = of_host.unwrap();
+        of_host.connect(beyond).unwrap();
+        of_host.send(b"hello").unwrap();
+        listener.recv(&mut bytes).unwrap();
+        let about = udp_packet(of_host.local_addr().unwrap(), beyond, b"hello");
+        error(&liar, ip(NODE[family]), &about);
+        soon_dropped(&mut host, "of another's connection", before + 2);
+        let received = |packet: &[u8]| {
+            let place = if packet[0] >> 4 == 4 { 20 } else { 40 };
+            (packet[place..][..2] == [[3, 3], [1, 4]][family]).then_some(())
+        };
+        assert_eq!(victim.receive(NEVER, received), None);
+        assert_eq!(
+            of_host.send(b"again").ok(),
+            Some(5),
+            "the host was not told"
         );
-        let count = world.outside.run(received).unwrap();
-        for _ in 0..50 {
-            // SYN and FIN at once begin and end nothing.
-            wire.send(&tcp_packet(from, to, 0x03));
-        }
-        soon_dropped(&mut host, "of no connection", before + 50);
-        let count = world.outside.run(received).unwrap() - count;
-        assert!(count < 50, "{count} packets left the node");
+        // The guest itself may say that nothing listens there.
+        listener.connect(seen).unwrap();
+        listener.send(b"answer").unwrap();
+        let answer = |packet: &[u8]| packet.ends_with(b"answer").then(|| packet.to_vec());
+        let answer = victim.receive(SOON, answer).unwrap();
+        error(&victim, beyond.ip(), &answer);
+        let told = |_| (listener.send(b"answer").is_err()).then_some(());
+        assert_eq!(within(SOON, told), Some(()), "its own errors pass");
+        let to_guest = world
+            .node
+            .run(|| UdpSocket::bind(at(NODE[family], 0)).unwrap());
+        let to_guest = to_guest.unwrap();
+        to_guest.connect(own).unwrap();
+        to_guest.send(b"answer").unwrap();
+        let about = udp_packet(to_guest.local_addr().unwrap(), own, b"answer");
+        error(&victim, ip(NODE[family]), &about);
+        let told = |_| (to_guest.send(b"answer").is_err()).then_some(());
+        assert_eq!(within(SOON, told), Some(()), "also to the host");
+        // And those of others about its own connections.
+        victim.send(&udp_packet(own, at(OUTSIDE[family], 9), b"hello"));
+        assert_eq!(victim.receive(SOON, received), Some(()));
     }
 }

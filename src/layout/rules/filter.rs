@@ -18,9 +18,17 @@ impl Layout {
             out_guest,
             to_guest,
             uplink,
+            related,
             ..
         } = chains;
-        batch.add(&Rule::new(forward).matching(known()).accept());
+        batch.add(&Rule::new(forward).matching(established()).accept());
+        batch.add(
+            &Rule::new(forward)
+                .matching(tells_of_another())
+                .matching(self.incoming())
+                .goto(related.name().clone()),
+        );
+        batch.add(&Rule::new(forward).matching(tells_of_another()).accept());
         for (packets, next) in [(self.incoming(), out_guest), (self.outgoing(), to_guest)] {
             batch.add(
                 &Rule::new(forward)
@@ -36,12 +44,25 @@ impl Layout {
                     .goto(uplink.name().clone()),
             );
         }
+        self.related_rules(related, batch);
         self.out_guest_rules(chains, batch);
         batch.add(&Rule::new(to_guest).matching(translated()).accept());
         batch.add(&drop_in(to_guest, "not exposed"));
         batch.add(&Rule::new(uplink).matching(translated()).return_());
         batch.add(&drop_in(uplink, "forwarding is on for guests only"));
         self.input_rules(chains, batch);
+    }
+
+    /// What a guest tells of a connection: an ICMP error. It can know of its
+    /// own only, as the one who began it or the one who answers.
+    fn related_rules(&self, related: &Chain, batch: &mut Batch) {
+        for direction in [ORIGINAL, REPLY] {
+            for (family, own) in [(Family::IP, &self.self4), (Family::IP6, &self.self6)] {
+                let rule = Rule::new(related).matching(meta::nfproto().equal(family));
+                batch.add(&from_its_source(rule, family, direction, own).accept());
+            }
+        }
+        batch.add(&drop_in(related, "of another's connection"));
     }
 
     /// What a guest begins with others than the host.
@@ -81,14 +102,22 @@ impl Layout {
     /// What a guest sends to the host itself.
     fn input_rules(&self, chains: &Chains, batch: &mut Batch) {
         let Chains {
-            input, in_guest, ..
+            input,
+            in_guest,
+            related,
+            ..
         } = chains;
         batch.add(
             &Rule::new(input)
                 .matching(self.incoming())
                 .jump(in_guest.name().clone()),
         );
-        batch.add(&Rule::new(in_guest).matching(known()).accept());
+        batch.add(&Rule::new(in_guest).matching(established()).accept());
+        batch.add(
+            &Rule::new(in_guest)
+                .matching(tells_of_another())
+                .goto(related.name().clone()),
+        );
         batch.add(&echo_request(Rule::new(in_guest)).accept());
         batch.add(
             &Rule::new(in_guest)
@@ -110,10 +139,15 @@ impl Layout {
     }
 }
 
-/// Whether the packet belongs to a connection that was let through, or tells
-/// of one.
-fn known() -> Match {
-    ct::state().any_of(ct::State::ESTABLISHED | ct::State::RELATED)
+/// Whether the packet belongs to a connection that was let through.
+fn established() -> Match {
+    ct::state().any_of(ct::State::ESTABLISHED)
+}
+
+/// Whether the packet tells of a connection that was let through, or begins
+/// one that another has announced.
+fn tells_of_another() -> Match {
+    ct::state().any_of(ct::State::RELATED)
 }
 
 /// Whether the connection was led elsewhere than it asked for.
@@ -141,6 +175,24 @@ fn asked_for(rule: Rule, address: CtKey, prefixes: &Set) -> Rule {
         .expression(Lookup::new(prefixes.name().clone(), Register::FIRST))
 }
 
+/// Goes on only if the packet comes from a guest's address from which the
+/// connection's packets of this direction come as well: `ip saddr . ct
+/// original ip saddr`, both the same.
+fn from_its_source(rule: Rule, family: Family, direction: u8, own: &Set) -> Rule {
+    let (offset, width, key, slot) = if family == Family::IP {
+        (12, 4, CtKey::SRC_IP, 1)
+    } else {
+        (8, 16, CtKey::SRC_IP6, 4)
+    };
+    let Some(second) = Register::slot(slot) else {
+        return rule;
+    };
+    let address = Payload::new(Register::FIRST, PayloadBase::NETWORK, offset, width);
+    rule.expression(address)
+        .expression(Ct::new(second, key).with_direction(direction))
+        .expression(Lookup::new(own.name().clone(), Register::FIRST))
+}
+
 /// `icmp type echo-request`.
 fn echo_request(rule: Rule) -> Rule {
     let kind = Payload::new(Register::FIRST, PayloadBase::TRANSPORT, 0, 1);
@@ -153,6 +205,9 @@ fn echo_request(rule: Rule) -> Rule {
 
 /// `IP_CT_DIR_ORIGINAL` of `linux/netfilter/nf_conntrack_tuple_common.h`.
 const ORIGINAL: u8 = 0;
+
+/// `IP_CT_DIR_REPLY` of the same.
+const REPLY: u8 = 1;
 
 /// `ICMP_ECHO` of `linux/icmp.h`.
 const ICMP_ECHO_REQUEST: u8 = 8;

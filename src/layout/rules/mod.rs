@@ -53,6 +53,7 @@ struct Chains {
     from_guest_nat: Chain,
     deliver: Chain,
     forward: Chain,
+    related: Chain,
     out_guest: Chain,
     egress: Chain,
     to_guest: Chain,
@@ -97,6 +98,7 @@ impl Chains {
                 Hook::FORWARD,
                 priority::FILTER,
             ),
+            related: chain("related"),
             out_guest: chain("out_guest"),
             egress: chain("egress"),
             to_guest: chain("to_guest"),
@@ -106,7 +108,7 @@ impl Chains {
         }
     }
 
-    fn all(&self) -> [&Chain; 20] {
+    fn all(&self) -> [&Chain; 21] {
         [
             &self.raw_pre,
             &self.from_guest,
@@ -122,6 +124,7 @@ impl Chains {
             &self.from_guest_nat,
             &self.deliver,
             &self.forward,
+            &self.related,
             &self.out_guest,
             &self.egress,
             &self.to_guest,
