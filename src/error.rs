@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 
+pub use crate::conflict::{Conflict, ForeignChain, ForeignRule, HostPort, Winner};
 use crate::wire::{DecodeError, EncodeError};
 
 /// Why an operation failed.
@@ -328,32 +329,5 @@ impl Invalid {
     /// The value as the caller gave it.
     pub fn value(&self) -> &str {
         &self.value
-    }
-}
-
-/// A clash of something wanted with something that is there.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{wanted} clashes with {holder}")]
-pub struct Conflict {
-    wanted: Box<str>,
-    holder: Box<str>,
-}
-
-impl Conflict {
-    pub(crate) fn new(wanted: impl fmt::Display, holder: impl fmt::Display) -> Self {
-        Self {
-            wanted: wanted.to_string().into(),
-            holder: holder.to_string().into(),
-        }
-    }
-
-    /// What was wanted.
-    pub fn wanted(&self) -> &str {
-        &self.wanted
-    }
-
-    /// What holds it.
-    pub fn holder(&self) -> &str {
-        &self.holder
     }
 }

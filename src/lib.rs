@@ -27,8 +27,11 @@
 //! reply logic without I/O, for any event loop. Every change is logged at
 //! debug level through the `log` facade, in the words of `nft` and `ip`.
 
+pub mod beside;
+mod conflict;
 pub mod conn;
 pub mod conntrack;
+pub mod diag;
 pub mod error;
 pub mod exposure;
 #[cfg(feature = "__fuzzing")]
@@ -39,16 +42,23 @@ pub mod host;
 mod layout;
 pub mod nft;
 mod owner;
+#[cfg(feature = "relay")]
+mod relay;
 pub mod route;
 pub mod sys;
+pub mod topology;
 mod types;
 pub mod wire;
 
+pub use conflict::Conflict;
 pub use error::Error;
 pub use exposure::{Balance, Destination, Exposure, Label, Ports, Protocol, Target};
 pub use guest::{Attachment, Egress, Guest, GuestName, Networks, Policy, Rate, Service};
 pub use host::{Dropped, Exposed, Flows, Host, Settings, Traffic};
 pub use owner::Owner;
+#[cfg(feature = "relay")]
+pub use relay::{ProxyProtocol, Relay, RelayCounters, RelaySettings};
+pub use topology::Topology;
 pub use types::{IF_NAME_MAX, IfIndex, IfName, Mac};
 
 /// The examples of `README.md` compile.

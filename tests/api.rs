@@ -10,7 +10,7 @@ use tapwire::route::{Address, Link, Neighbour, Route, RoutingRule, Rtnl, Watch};
 use tapwire::sys::{NetNs, Socket, Tap, TapOptions};
 use tapwire::{
     Attachment, Error, Exposed, Exposure, Guest, Host, IfIndex, IfName, Mac, Networks, Owner,
-    Settings,
+    Relay, RelayCounters, RelaySettings, Settings, Topology,
 };
 
 const fn handle<T: Send + 'static>() {}
@@ -24,6 +24,7 @@ const _: () = {
     handle::<Watch>();
     handle::<Connection>();
     handle::<Socket>();
+    handle::<Relay>();
     handle::<Tap>();
     handle::<NetNs>();
     handle::<Error>();
@@ -36,7 +37,10 @@ const _: () = {
     value::<Mac>();
     value::<Networks>();
     value::<Owner>();
+    value::<RelayCounters>();
+    value::<RelaySettings>();
     value::<Settings>();
+    value::<Topology>();
     value::<TapOptions>();
     value::<Batch>();
     value::<Chain>();

@@ -53,6 +53,25 @@ fn recorded_rulesets_print_as_nft_printed_them() {
     assert!(differing.is_empty(), "{differing:?}");
 }
 
+/// What a newer `nft` sent for rules that 1.0.6 cannot read (`NAME.load.bin`)
+/// prints as the rules (`NAME.nft`).
+#[test]
+fn rules_that_a_newer_nft_sent_print_as_they_were_written() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/testdata/rulesets");
+    for name in ["inner_vxlan", "inner_geneve", "inner_gre"] {
+        let file = |end| Path::new(folder).join(format!("{name}.{end}"));
+        let rules = |text: &str| {
+            let lines = text.lines().map(|line| line.trim().to_owned());
+            lines
+                .filter(|line| line.ends_with("counter"))
+                .collect::<Vec<_>>()
+        };
+        let wanted = rules(&fs::read_to_string(file("nft")).unwrap());
+        assert!(wanted.len() >= 3, "{name} has no rules");
+        assert_eq!(rules(&printed(&file("load.bin"))), wanted);
+    }
+}
+
 #[test]
 fn anything_prints_whatever_its_bytes() {
     let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/testdata/nft"));

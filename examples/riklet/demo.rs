@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use tapwire::sys::{TapOptions, enter_user_namespace, has_net_admin};
+use tapwire::topology::GuestNode;
 use tapwire::{Attachment, Exposed, Host, Owner};
 
 use crate::inventory::Inventory;
@@ -14,7 +15,6 @@ use crate::support::guest::{Config, Guest};
 use crate::support::progress::Progress;
 use crate::support::table::Table;
 use crate::support::workload::Workload;
-use crate::topology::Topology;
 use crate::{Failure, function, load, say};
 
 /// Runs the demo with the workloads of these files, or with its own three.
@@ -166,16 +166,16 @@ impl Demo {
 
     fn draw(&mut self) -> Result<(), Failure> {
         self.progress.step("reading back what there is");
-        let (guests, exposed) = (self.host.guests()?, self.host.exposures()?);
+        let topology = self.host.topology()?;
         self.progress.hide();
-        let [[client4, client6], [node4, node6]] = [CLIENT, NODE];
         say("The node, as read back from the kernel:\n")?;
-        say(format_args!("  client  {client4}  {client6}"))?;
-        say("    │")?;
-        say(format_args!("  node    {node4}  {node6}"))?;
-        say(Topology::new(&guests, &exposed))?;
+        for line in topology.tree().to_string().lines() {
+            say(format_args!("  {line}"))?;
+        }
+        say("")?;
         self.checked = self.checked.saturating_add(1);
-        let counted: u64 = exposed.iter().map(Exposed::connections).sum();
+        let exposed = topology.guests().iter().flat_map(GuestNode::exposures);
+        let counted: u64 = exposed.map(Exposed::connections).sum();
         let seen: usize = self.functions.iter().map(|f| f.guest.seen().len()).sum();
         if usize::try_from(counted).is_ok_and(|counted| counted == seen) {
             return say(format_args!(

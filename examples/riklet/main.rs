@@ -14,7 +14,6 @@ mod network;
 mod reach;
 #[path = "../support/mod.rs"]
 mod support;
-mod topology;
 
 use std::error::Error;
 use std::io::{self, Write};

@@ -4,7 +4,6 @@ use tapwire::sys::has_net_admin;
 use tapwire::{Attachment, Error, Exposure, Flows, Guest, Host, Owner, Settings};
 
 use crate::support::workload::Workload;
-use crate::topology::Topology;
 use crate::{Failure, function, say};
 
 /// Attaches functions and exposes their ports; prints what a VMM needs.
@@ -34,19 +33,14 @@ pub(crate) fn up(workloads: &[Workload]) -> Result<(), Failure> {
 
 /// Shows what is up.
 pub(crate) fn list() -> Result<(), Failure> {
-    let (guests, exposed) = match open_if_present()? {
-        Some(mut host) => (host.guests()?, host.exposures()?),
-        None => (Vec::new(), Vec::new()),
+    let topology = match open_if_present()? {
+        Some(mut host) => Some(host.topology()?),
+        None => None,
     };
-    if guests.is_empty() {
-        say("no function is up")?;
-    } else {
-        say(format_args!(
-            "  {OWNER}\n{}",
-            Topology::new(&guests, &exposed)
-        ))?;
+    match topology {
+        Some(topology) if !topology.guests().is_empty() => say(topology.tree()),
+        _ => say("no function is up"),
     }
-    Ok(())
 }
 
 /// Takes away one function with its ports and flows, and with the last one

@@ -46,6 +46,14 @@ impl Connection {
         Socket::open(Protocol::Netfilter).map(Self::from)
     }
 
+    /// Speaks `NETLINK_SOCK_DIAG` in the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// [`Error::System`] if the socket cannot be opened.
+    pub fn sock_diag() -> Result<Self, Error> {
+        Socket::open(Protocol::SockDiag).map(Self::from)
+    }
+
     /// Sets how long one reply may take; 20 seconds at first.
     ///
     /// # Errors

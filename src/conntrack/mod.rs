@@ -6,9 +6,11 @@
 
 mod filter;
 mod flow;
+mod usage;
 
 pub use filter::{FlowFilter, TupleFilter};
 pub use flow::{Flow, Tuple};
+pub use usage::{Usage, usage};
 
 use crate::conn::Connection;
 use crate::error::{Error, Invalid};

@@ -113,17 +113,20 @@ impl Exposure {
     ///
     /// # Errors
     /// [`Invalid`] for an address of another family than the target's (the
-    /// kernel translates between addresses of one family only), for `::1` (it
-    /// does not translate the answers back; a relay can serve it), for a
-    /// multicast or broadcast address.
+    /// kernel translates between addresses of one family only) and for `::1`
+    /// (it does not translate the answers back), for both of which there is
+    /// the `Relay` of the feature `relay`; for a multicast or broadcast
+    /// address.
     pub fn on(mut self, host_address: IpAddr) -> Result<Self, Invalid> {
         let invalid = |why| Invalid::new("host address", host_address, why);
         let ipv4 = host_address.is_ipv4();
         if !self.targets.iter().all(|target| target.serves(ipv4)) {
-            return Err(invalid("is not of the guest address's family"));
+            let why = "is not of the guest address's family (a relay can join the two)";
+            return Err(invalid(why));
         }
         if host_address == Ipv6Addr::LOCALHOST {
-            return Err(invalid("cannot be translated back by the kernel"));
+            let why = "cannot be translated back by the kernel (a relay can serve it)";
+            return Err(invalid(why));
         }
         if !is_unicast(host_address) {
             return Err(invalid("is a multicast or broadcast address"));

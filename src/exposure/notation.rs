@@ -192,11 +192,11 @@ mod tests {
             ),
             (
                 "tcp/[2001:db8::1]:80->198.18.0.2:80",
-                "host address \"2001:db8::1\" is not of the guest address's family",
+                "host address \"2001:db8::1\" is not of the guest address's family (a relay can join the two)",
             ),
             (
                 "tcp/[::1]:80->[fd00::2]:80",
-                "host address \"::1\" cannot be translated back by the kernel",
+                "host address \"::1\" cannot be translated back by the kernel (a relay can serve it)",
             ),
             (
                 "tcp/224.0.0.1:80->198.18.0.2:80",

@@ -101,7 +101,7 @@ fn is_on() -> Option<bool> {
 
 /// The name of a link that the switch opens to more than what it is there
 /// for: not the loopback, nor the TAP of any owner's guest.
-fn opened(link: &Link) -> Option<IfName> {
+pub(super) fn opened(link: &Link) -> Option<IfName> {
     let name: IfName = link.name().parse().ok()?;
     let owner = name.as_str().split_once('-').map(|(owner, _)| owner);
     let owner = owner.and_then(|owner| Owner::new(owner).ok());

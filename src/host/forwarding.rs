@@ -143,7 +143,7 @@ fn uplink_names(elements: &[Element]) -> BTreeSet<IfName> {
 
 /// Whether each interface has a switch of its own for IPv6; in the calling
 /// thread's namespace.
-fn has_switches() -> bool {
+pub(super) fn has_switches() -> bool {
     ipv6_setting(LOOPBACK, Ipv6Setting::ForceForwarding).is_ok()
 }
 
@@ -165,4 +165,4 @@ fn stop_forwarding_ipv6_from(name: IfName) -> Result<(), Error> {
 pub(super) const LOOPBACK: IfName = IfName::constant("lo");
 
 /// What stands for all interfaces under `/proc/sys/net/ipv6/conf`.
-const ALL: IfName = IfName::constant("all");
+pub(super) const ALL: IfName = IfName::constant("all");

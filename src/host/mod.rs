@@ -1,11 +1,13 @@
 //! The verbs of a user: attach a guest, expose a port, take both back.
 
 mod attach;
+mod conflicts;
 mod expose;
 mod forward_all;
 mod forwarding;
 mod known;
 mod policy;
+mod topology;
 mod traffic;
 
 pub use traffic::{Dropped, Traffic};
@@ -258,6 +260,7 @@ impl Host {
         }
         self.remove_stray_taps()?;
         self.stop_forwarding_on_uplinks()?;
+        self.remove_shim()?;
         self.batch.clear();
         self.layout.destroy(&mut self.batch);
         self.nft.commit(&mut self.batch)

@@ -2,27 +2,23 @@
 
 mod describe;
 mod object;
+mod write;
 
 use std::borrow::Borrow;
 
 use crate::conn::Requests;
 use crate::error::{Error, Invalid, Operation, Part, Refusal};
-use crate::wire::uapi::netlink::NLMSG_MIN_TYPE;
 use crate::wire::uapi::nf_tables::{
-    NFT_MSG_DELSETELEM, NFT_MSG_DESTROYSETELEM, NFT_MSG_NEWSETELEM, NFTA_LIST_ELEM,
-    NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_SET_ELEM_LIST_SET, NFTA_SET_ELEM_LIST_SET_ID,
-    NFTA_SET_ELEM_LIST_TABLE,
+    NFT_MSG_DELSETELEM, NFT_MSG_DESTROYSETELEM, NFT_MSG_NEWSETELEM,
 };
-use crate::wire::uapi::nfnetlink::{
-    NFNL_BATCH_GENID, NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NFNL_SUBSYS_NFTABLES,
-};
-use crate::wire::{EncodeError, Flags, Writer};
+use crate::wire::uapi::nfnetlink::NFNL_MSG_BATCH_END;
+use crate::wire::{EncodeError, Flags};
 
 pub use object::Object;
+pub(crate) use write::put_batch_header;
 
 use self::object::sealed::Verb;
-use super::header;
-use super::{Chain, Element, Family, Message, Name, Rule, Set};
+use super::{Element, Family, Message, Name, Rule, Set};
 
 /// Operations that the kernel commits as a whole or not at all.
 ///
@@ -143,6 +139,14 @@ impl Batch {
     /// [`Nft`](super::Nft) then does it in another way.
     pub fn destroy(&mut self, object: &impl Object) -> &mut Self {
         object.write(Verb::Destroy, self);
+        self
+    }
+
+    /// Deletes the very `object` that has this number
+    /// ([`with_handle`](super::Chain::with_handle), or as it was listed), not another
+    /// that has its name by now. It must be there (`ENOENT`).
+    pub fn delete_by_handle(&mut self, object: &impl Object) -> &mut Self {
+        object.write(Verb::DeleteByHandle, self);
         self
     }
 
@@ -297,131 +301,4 @@ impl Batch {
             usize::try_from(offset).ok()?,
         )
     }
-
-    /// Appends one operation.
-    fn push(&mut self, operation: u16, flags: Flags, body: impl FnOnce(&mut Writer<'_>)) {
-        if self.ended {
-            self.rewrite();
-        }
-        let begun = if self.requests.is_empty() {
-            self.begin()
-        } else {
-            Ok(())
-        };
-        let pushed = begun.and_then(|()| self.requests.push(header::kind(operation), flags, body));
-        if let Err(error) = pushed {
-            self.error.get_or_insert(Latched::Encode(error));
-        }
-    }
-
-    fn begin(&mut self) -> Result<(), EncodeError> {
-        let generation = self.generation;
-        self.requests
-            .push(NFNL_MSG_BATCH_BEGIN, Flags::empty(), |out| {
-                put_batch_header(out);
-                if generation != 0 {
-                    out.put(NFNL_BATCH_GENID, generation);
-                }
-            })
-    }
-
-    /// Begins anew with the same operations: the frame has changed, or ended
-    /// too early.
-    fn rewrite(&mut self) {
-        let old = std::mem::take(&mut self.requests);
-        self.ended = false;
-        let mut written = self.begin();
-        for message in (1..old.len()).filter_map(|place| old.message(place)) {
-            if message.kind() >= NLMSG_MIN_TYPE && header::operation(message.kind()).is_some() {
-                let flags = message.header().flags.difference(Flags::ACK);
-                written = written.and_then(|()| {
-                    self.requests
-                        .push(message.kind(), flags, |out| out.fixed(message.body()))
-                });
-            }
-        }
-        if let Err(error) = written {
-            self.error.get_or_insert(Latched::Encode(error));
-        }
-    }
-
-    /// Appends as many messages as the elements need.
-    fn elements(
-        &mut self,
-        operation: u16,
-        flags: Flags,
-        set: &Set,
-        id: Option<u32>,
-        elements: impl IntoIterator<Item: Borrow<Element>>,
-    ) -> &mut Self {
-        let adds = operation == NFT_MSG_NEWSETELEM;
-        let mut invalid = set.check(None);
-        let mut elements = elements.into_iter().peekable();
-        while elements.peek().is_some() && invalid.is_none() {
-            self.push(operation, flags, |out| {
-                header::put(set.family(), out);
-                out.put(NFTA_SET_ELEM_LIST_TABLE, set.table().as_str());
-                out.put(NFTA_SET_ELEM_LIST_SET, set.name().as_str());
-                out.put_some(NFTA_SET_ELEM_LIST_SET_ID, id);
-                let start = out.position();
-                out.nest(NFTA_SET_ELEM_LIST_ELEMENTS, |out| {
-                    while out.position().saturating_sub(start) < LIST_MAX {
-                        let Some(element) = elements.next() else {
-                            break;
-                        };
-                        let element = element.borrow();
-                        invalid = if adds { set.check(Some(element)) } else { None };
-                        if invalid.is_some() {
-                            break;
-                        }
-                        out.nest(NFTA_LIST_ELEM, |out| {
-                            if adds {
-                                element.encode(out);
-                            } else {
-                                element.encode_key(out);
-                            }
-                        });
-                    }
-                });
-            });
-        }
-        if let Some(invalid) = invalid {
-            self.refuse(invalid);
-        }
-        self
-    }
-
-    /// A number for a set or a chain, unique within the batch.
-    fn number_sets(&mut self, count: usize) -> u32 {
-        let first = self.next_set.saturating_add(1);
-        self.next_set = self
-            .next_set
-            .saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
-        first
-    }
-
-    /// A number for a chain that the kernel is going to name.
-    fn bind(&mut self, chain: &Chain) -> u32 {
-        let id = self.number_sets(1);
-        self.bound.push(Bound {
-            family: chain.family(),
-            table: chain.table().clone(),
-            chain: chain.name().clone(),
-            id,
-        });
-        id
-    }
-
-    fn refuse(&mut self, invalid: Invalid) {
-        self.error.get_or_insert(Latched::Invalid(invalid));
-    }
 }
-
-pub(crate) fn put_batch_header(out: &mut Writer<'_>) {
-    // `res_id`, in network order, names the subsystem.
-    out.fixed(&[0, 0, 0, NFNL_SUBSYS_NFTABLES]);
-}
-
-/// A list of elements is ended above so many bytes: an attribute holds 65 535
-/// and one element less than 5 000.
-const LIST_MAX: usize = 60_000;

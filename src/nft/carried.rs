@@ -78,16 +78,21 @@ impl Carried<Bytes> for Ipv6Addr {
 }
 
 /// Attributes that this crate does not know, kept to be written back.
+///
+/// Hardly any value has one, so that it takes no more than a pointer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub(crate) struct Extra(Vec<u8>);
+#[expect(clippy::box_collection, reason = "a third of the size, in every value")]
+pub(crate) struct Extra(Option<Box<Vec<u8>>>);
 
 impl Extra {
     pub(crate) fn keep(&mut self, attribute: &Attribute<'_>) {
-        Writer::new(&mut self.0).put_raw(attribute.kind_and_flags(), attribute.payload());
+        let bytes = self.0.get_or_insert_default();
+        Writer::new(bytes).put_raw(attribute.kind_and_flags(), attribute.payload());
     }
 
     pub(crate) fn put(&self, out: &mut Writer<'_>) {
-        for attribute in Attrs::new(&self.0).filter_map(Result::ok) {
+        let Some(bytes) = &self.0 else { return };
+        for attribute in Attrs::new(bytes).filter_map(Result::ok) {
             out.put_raw(attribute.kind_and_flags(), attribute.payload());
         }
     }

@@ -29,7 +29,9 @@ use super::verdict::Verdict;
 /// ```
 ///
 /// Two are equal if their bytes are.
+// Packed, so that nothing but the bytes takes room in elements and expressions.
 #[derive(Clone, Copy)]
+#[repr(Rust, packed)]
 pub struct Data {
     bytes: [u8; MAX],
     length: u8,

@@ -1,28 +1,24 @@
 //! Elements of sets and maps.
 
+mod codec;
+mod counts;
+mod networks;
+
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::IpNet;
+use crate::wire::uapi::nf_tables::{NFT_SET_ELEM_CATCHALL, NFT_SET_ELEM_INTERVAL_END};
 
-use crate::wire::uapi::nf_tables::{
-    NFT_SET_ELEM_CATCHALL, NFT_SET_ELEM_INTERVAL_END, NFTA_EXPR_DATA, NFTA_EXPR_NAME,
-    NFTA_LIST_ELEM, NFTA_SET_ELEM_DATA, NFTA_SET_ELEM_EXPIRATION, NFTA_SET_ELEM_EXPR,
-    NFTA_SET_ELEM_EXPRESSIONS, NFTA_SET_ELEM_FLAGS, NFTA_SET_ELEM_KEY, NFTA_SET_ELEM_KEY_END,
-    NFTA_SET_ELEM_OBJREF, NFTA_SET_ELEM_TIMEOUT, NFTA_SET_ELEM_USERDATA,
-};
-use crate::wire::uapi::nf_tables_expr::{NFTA_COUNTER_BYTES, NFTA_COUNTER_PACKETS};
-use crate::wire::{Attrs, DecodeError, Writer};
+pub use counts::Counts;
 
-use super::carried::{Carried, Extra};
-use super::expr::{Counter, Expr};
-use super::userdata::{self, Entries};
+use super::carried::Extra;
+use super::expr::Expr;
 use super::{Comment, Data, Name, Value};
 
 /// An element of a set, or of a map if it has data.
 ///
-/// Everything lies within the value, so that making and writing one needs no
-/// allocation.
+/// What each has lies within the value, so that making one needs no
+/// allocation; the end of a range, a timeout and expressions besides a
+/// counter, which few have, lie apart, so that many can be kept.
 ///
 /// ```
 /// use std::net::Ipv4Addr;
@@ -35,30 +31,35 @@ use super::{Comment, Data, Name, Value};
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Element {
     key: Data,
-    key_end: Option<Data>,
-    data: Option<Value>,
-    object: Option<Name>,
+    target: Target,
+    comment: Option<Comment>,
     flags: u32,
     interval_open: bool,
     counter: Option<Counts>,
-    /// How many expressions are before the counter.
-    counter_place: usize,
-    comment: Option<Comment>,
+    /// There only if it holds something, so that equal elements are equal.
+    rare: Option<Box<Rare>>,
+}
+
+/// What a map or an object map holds for an element: the kernel knows no map
+/// that is both.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Target {
+    Nothing,
+    Value(Value),
+    Object(Name),
+}
+
+/// What few elements have.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+struct Rare {
+    key_end: Option<Data>,
     timeout: Option<u64>,
     expiration: Option<u64>,
     expressions: Vec<Expr>,
+    /// How many of the expressions are before the counter.
+    counter_place: usize,
     userdata: Vec<u8>,
     extra: Extra,
-}
-
-/// What a counter has counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
-pub struct Counts {
-    /// Packets.
-    pub packets: u64,
-    /// Bytes.
-    pub bytes: u64,
 }
 
 impl Element {
@@ -66,19 +67,12 @@ impl Element {
     pub fn new(key: impl Into<Data>) -> Self {
         Self {
             key: key.into(),
-            key_end: None,
-            data: None,
-            object: None,
+            target: Target::Nothing,
+            comment: None,
             flags: 0,
             interval_open: false,
             counter: None,
-            counter_place: 0,
-            comment: None,
-            timeout: None,
-            expiration: None,
-            expressions: Vec::new(),
-            userdata: Vec::new(),
-            extra: Extra::default(),
+            rare: None,
         }
     }
 
@@ -90,47 +84,10 @@ impl Element {
         }
     }
 
-    /// The elements that hold `nets` in an interval set of one field: where
-    /// each range begins, and the first address behind it. Nets that overlap
-    /// are joined.
-    ///
-    /// ```
-    /// use tapwire::nft::Element;
-    /// let elements = Element::networks(["10.0.0.0/8".parse()?]);
-    /// let ends: Vec<bool> = elements.iter().map(Element::is_interval_end).collect();
-    /// assert_eq!(ends, [true, false, true]);
-    /// # Ok::<(), ipnet::AddrParseError>(())
-    /// ```
-    pub fn networks(nets: impl IntoIterator<Item = IpNet>) -> Vec<Self> {
-        let mut nets = IpNet::aggregate(&nets.into_iter().collect());
-        nets.sort();
-        let mut elements = Vec::new();
-        // Below the first range, the set must be said to be empty.
-        elements.extend(
-            nets.first()
-                .filter(|net| !net.network().is_unspecified())
-                .map(|net| {
-                    let lowest: IpAddr = match net {
-                        IpNet::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-                        IpNet::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-                    };
-                    Self::new(lowest).interval_end()
-                }),
-        );
-        for net in nets {
-            let start = Self::new(net.network());
-            match behind(net) {
-                Some(end) => elements.extend([start, Self::new(end).interval_end()]),
-                None => elements.push(start.interval_open()),
-            }
-        }
-        elements
-    }
-
     /// With the last key of a range in a concatenated interval set.
     #[must_use]
     pub fn to(mut self, last: impl Into<Data>) -> Self {
-        self.key_end = Some(last.into());
+        self.rare_mut().key_end = Some(last.into());
         self
     }
 
@@ -151,14 +108,14 @@ impl Element {
     /// With the data that a map holds for it: a value or a verdict.
     #[must_use]
     pub fn data(mut self, data: impl Into<Value>) -> Self {
-        self.data = Some(data.into());
+        self.target = Target::Value(data.into());
         self
     }
 
     /// With the object that an object map leads to.
     #[must_use]
     pub fn object(mut self, name: Name) -> Self {
-        self.object = Some(name);
+        self.target = Target::Object(name);
         self
     }
 
@@ -173,16 +130,15 @@ impl Element {
     /// has. A set that was made with a counter gives one to each element by
     /// itself; of several expressions, the order must be that of the set.
     #[must_use]
-    pub const fn counter(mut self, counts: Counts) -> Self {
-        self.counter = Some(counts);
-        self.counter_place = self.expressions.len();
+    pub fn counter(mut self, counts: Counts) -> Self {
+        self.set_counter(counts);
         self
     }
 
     /// With an end, in milliseconds from now.
     #[must_use]
-    pub const fn timeout(mut self, milliseconds: u64) -> Self {
-        self.timeout = Some(milliseconds);
+    pub fn timeout(mut self, milliseconds: u64) -> Self {
+        self.rare_mut().timeout = Some(milliseconds);
         self
     }
 
@@ -190,7 +146,7 @@ impl Element {
     /// a limit.
     #[must_use]
     pub fn expression(mut self, expression: impl Into<Expr>) -> Self {
-        self.expressions.push(expression.into());
+        self.rare_mut().expressions.push(expression.into());
         self
     }
 
@@ -200,18 +156,24 @@ impl Element {
     }
 
     /// The last key of its range.
-    pub const fn key_end(&self) -> Option<&Data> {
-        self.key_end.as_ref()
+    pub fn key_end(&self) -> Option<&Data> {
+        self.rare.as_ref()?.key_end.as_ref()
     }
 
     /// What a map holds for it.
     pub const fn value(&self) -> Option<&Value> {
-        self.data.as_ref()
+        match &self.target {
+            Target::Value(value) => Some(value),
+            _ => None,
+        }
     }
 
     /// The object that an object map holds for it.
     pub const fn current_object(&self) -> Option<&Name> {
-        self.object.as_ref()
+        match &self.target {
+            Target::Object(name) => Some(name),
+            _ => None,
+        }
     }
 
     /// Its comment.
@@ -225,18 +187,18 @@ impl Element {
     }
 
     /// How many of its other expressions are before the counter.
-    pub(crate) const fn counter_place(&self) -> usize {
-        self.counter_place
+    pub(crate) fn counter_place(&self) -> usize {
+        self.rare.as_ref().map_or(0, |rare| rare.counter_place)
     }
 
     /// After how many milliseconds it goes.
-    pub const fn current_timeout(&self) -> Option<u64> {
-        self.timeout
+    pub fn current_timeout(&self) -> Option<u64> {
+        self.rare.as_ref()?.timeout
     }
 
     /// In how many milliseconds from the listing it goes.
-    pub const fn expiration(&self) -> Option<u64> {
-        self.expiration
+    pub fn expiration(&self) -> Option<u64> {
+        self.rare.as_ref()?.expiration
     }
 
     /// Whether it stands for every key that has none.
@@ -251,7 +213,9 @@ impl Element {
 
     /// The expressions that every lookup of it runs, besides a counter.
     pub fn expressions(&self) -> &[Expr] {
-        &self.expressions
+        self.rare
+            .as_ref()
+            .map_or(&[], |rare| rare.expressions.as_slice())
     }
 
     /// Its place among the elements of an interval set: a range ends before
@@ -260,118 +224,15 @@ impl Element {
         (self.key.as_bytes(), !self.is_interval_end())
     }
 
-    /// What identifies it in a deletion or a question.
-    pub(crate) fn encode_key(&self, out: &mut Writer<'_>) {
-        if self.flags != 0 {
-            out.put(NFTA_SET_ELEM_FLAGS, self.flags);
-        }
-        if !self.is_catch_all() {
-            self.key.put(NFTA_SET_ELEM_KEY, out);
-        }
-        if let Some(last) = &self.key_end {
-            last.put(NFTA_SET_ELEM_KEY_END, out);
-        }
+    fn rare_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
     }
 
-    pub(crate) fn encode(&self, out: &mut Writer<'_>) {
-        self.encode_key(out);
-        if let Some(data) = &self.data {
-            data.put(NFTA_SET_ELEM_DATA, out);
-        }
-        if let Some(object) = &self.object {
-            object.put(NFTA_SET_ELEM_OBJREF, out);
-        }
-        out.put_some(NFTA_SET_ELEM_TIMEOUT, self.timeout);
-        out.put_some(NFTA_SET_ELEM_EXPIRATION, self.expiration);
-        let mut entries = Entries::new();
-        entries.comment(userdata::COMMENT, self.comment.as_ref());
-        if self.interval_open {
-            entries.number(userdata::ELEMENT_FLAGS, 1);
-        }
-        entries.raw(&self.userdata);
-        entries.put(NFTA_SET_ELEM_USERDATA, out);
-        match (self.counter, self.expressions.as_slice()) {
-            (None, []) => {}
-            (Some(counts), []) => out.nest(NFTA_SET_ELEM_EXPR, |out| counts.encode(out)),
-            (None, [one]) => one.put(NFTA_SET_ELEM_EXPR, out),
-            (counter, several) => out.nest(NFTA_SET_ELEM_EXPRESSIONS, |out| {
-                let before = several.iter().take(self.counter_place);
-                before.for_each(|one| one.put(NFTA_LIST_ELEM, out));
-                if let Some(counts) = counter {
-                    out.nest(NFTA_LIST_ELEM, |out| counts.encode(out));
-                }
-                let behind = several.iter().skip(self.counter_place);
-                behind.for_each(|one| one.put(NFTA_LIST_ELEM, out));
-            }),
-        }
-        self.extra.put(out);
-    }
-
-    /// Reads `NFTA_SET_ELEM_*`.
-    pub(crate) fn decode(attrs: Attrs<'_>) -> Result<Self, DecodeError> {
-        let mut element = Self::new(Data::EMPTY);
-        for attribute in attrs {
-            let attribute = attribute?;
-            let kind = attribute.kind();
-            if kind == NFTA_SET_ELEM_KEY {
-                element.key = Data::get(NFTA_SET_ELEM_KEY, &attribute)?;
-            } else if kind == NFTA_SET_ELEM_KEY_END {
-                element.key_end = Some(Data::get(NFTA_SET_ELEM_KEY_END, &attribute)?);
-            } else if kind == NFTA_SET_ELEM_DATA {
-                element.data = Some(Value::get(NFTA_SET_ELEM_DATA, &attribute)?);
-            } else if kind == NFTA_SET_ELEM_OBJREF {
-                element.object = Some(Name::get(NFTA_SET_ELEM_OBJREF, &attribute)?);
-            } else if kind == NFTA_SET_ELEM_FLAGS {
-                element.flags = attribute.get(NFTA_SET_ELEM_FLAGS)?;
-            } else if kind == NFTA_SET_ELEM_TIMEOUT {
-                element.timeout = Some(attribute.get(NFTA_SET_ELEM_TIMEOUT)?);
-            } else if kind == NFTA_SET_ELEM_EXPIRATION {
-                element.expiration = Some(attribute.get(NFTA_SET_ELEM_EXPIRATION)?);
-            } else if kind == NFTA_SET_ELEM_USERDATA {
-                element.read_userdata(attribute.payload());
-            } else if kind == NFTA_SET_ELEM_EXPR {
-                element.take(Expr::decode(attribute.nested())?);
-            } else if kind == NFTA_SET_ELEM_EXPRESSIONS {
-                for one in attribute.nested() {
-                    element.take(Expr::decode(one?.nested())?);
-                }
-            } else {
-                element.extra.keep(&attribute);
-            }
-        }
-        if element.is_interval_end() {
-            // The kernel lists the set's timeout with it, and takes none back.
-            (element.timeout, element.expiration) = (None, None);
-        }
-        if element.is_catch_all() && element.key != Data::EMPTY {
-            return Err(DecodeError::Malformed {
-                what: "element for every key that has one",
-            });
-        }
-        Ok(element)
-    }
-
-    fn take(&mut self, expression: Expr) {
-        match expression {
-            Expr::Counter(counter) if self.counter.is_none() => {
-                self.counter = Some(Counts::from(&counter));
-                self.counter_place = self.expressions.len();
-            }
-            other => self.expressions.push(other),
-        }
-    }
-
-    fn read_userdata(&mut self, bytes: &[u8]) {
-        let (comment, rest) = super::header::comment(bytes, userdata::COMMENT);
-        self.comment = comment;
-        for (kind, value) in userdata::read(&rest) {
-            if kind == userdata::ELEMENT_FLAGS && userdata::number(value) == Some(1) {
-                self.interval_open = true;
-            } else {
-                self.userdata
-                    .extend([kind, u8::try_from(value.len()).unwrap_or_default()]);
-                self.userdata.extend_from_slice(value);
-            }
+    /// Behind the expressions that it has.
+    fn set_counter(&mut self, counts: Counts) {
+        self.counter = Some(counts);
+        if let Some(rare) = &mut self.rare {
+            rare.counter_place = rare.expressions.len();
         }
     }
 }
@@ -379,139 +240,14 @@ impl Element {
 impl fmt::Display for Element {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.key)?;
-        if let Some(last) = &self.key_end {
+        if let Some(last) = self.key_end() {
             write!(f, "-{last}")?;
         }
-        match &self.data {
-            Some(Value::Data(data)) => write!(f, " : {data}"),
-            Some(Value::Verdict(verdict)) => write!(f, " : {verdict}"),
-            None => match &self.object {
-                Some(object) => write!(f, " : {object}"),
-                None => Ok(()),
-            },
+        match &self.target {
+            Target::Nothing => Ok(()),
+            Target::Value(Value::Data(data)) => write!(f, " : {data}"),
+            Target::Value(Value::Verdict(verdict)) => write!(f, " : {verdict}"),
+            Target::Object(object) => write!(f, " : {object}"),
         }
-    }
-}
-
-impl Counts {
-    /// These counts.
-    pub const fn new(packets: u64, bytes: u64) -> Self {
-        Self { packets, bytes }
-    }
-
-    fn encode(self, out: &mut Writer<'_>) {
-        out.put(NFTA_EXPR_NAME, Counter::NAME);
-        out.nest(NFTA_EXPR_DATA, |out| self.encode_fields(out));
-    }
-
-    pub(crate) fn encode_fields(self, out: &mut Writer<'_>) {
-        out.put(NFTA_COUNTER_BYTES, self.bytes);
-        out.put(NFTA_COUNTER_PACKETS, self.packets);
-    }
-}
-
-impl From<&Counter> for Counts {
-    fn from(counter: &Counter) -> Self {
-        Self {
-            packets: *counter.packets(),
-            bytes: *counter.bytes(),
-        }
-    }
-}
-
-/// The first address behind `net`.
-fn behind(net: IpNet) -> Option<IpAddr> {
-    match net.broadcast() {
-        IpAddr::V4(last) => Some(Ipv4Addr::from(u32::from(last).checked_add(1)?).into()),
-        IpAddr::V6(last) => Some(Ipv6Addr::from(u128::from(last).checked_add(1)?).into()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::nft::{L4Proto, Port};
-
-    fn encode(element: &Element) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        let mut out = Writer::new(&mut bytes);
-        element.encode(&mut out);
-        out.finish().unwrap();
-        bytes
-    }
-
-    // The element's attributes as nft 1.0.6 sends them for
-    //   nft add element inet t m '{ tcp . 8080 comment "web" : 172.16.0.2 . 80 }'
-    // (strace -e trace=sendmsg -e write=3).
-    #[cfg(target_endian = "little")]
-    #[test]
-    fn element_is_written_as_nft_writes_it() {
-        let element = Element::new((L4Proto::TCP, Port(8080)))
-            .data((Ipv4Addr::new(172, 16, 0, 2), Port(80)))
-            .comment(Comment::constant("web"));
-        let wanted = [
-            16, 0, 1, 0x80, 12, 0, 1, 0, 6, 0, 0, 0, 0x1f, 0x90, 0, 0, // key
-            16, 0, 2, 0x80, 12, 0, 1, 0, 172, 16, 0, 2, 0, 80, 0, 0, // data
-            10, 0, 6, 0, 0, 4, b'w', b'e', b'b', 0, 0, 0, // userdata
-        ];
-        assert_eq!(encode(&element), wanted);
-    }
-
-    #[test]
-    fn all_parts_of_an_element_are_read_back() {
-        let element = Element::new(Ipv4Addr::LOCALHOST)
-            .comment(Comment::constant("here"))
-            .counter(Counts::new(1, 2))
-            .expression(crate::nft::expr::Limit::new(1, 1))
-            .timeout(1000)
-            .interval_open();
-        let bytes = encode(&element);
-        assert_eq!(Element::decode(Attrs::new(&bytes)).unwrap(), element);
-        let all = Element::catch_all();
-        let bytes = encode(&all);
-        assert_eq!(Element::decode(Attrs::new(&bytes)).unwrap(), all);
-    }
-
-    #[test]
-    fn expressions_keep_their_order() {
-        let limit = crate::nft::expr::Limit::new(1, 1);
-        let behind = Element::new(Ipv4Addr::LOCALHOST)
-            .expression(limit.clone())
-            .counter(Counts::new(1, 2));
-        let before = Element::new(Ipv4Addr::LOCALHOST)
-            .counter(Counts::new(1, 2))
-            .expression(limit);
-        assert_ne!(encode(&behind), encode(&before));
-        for element in [behind, before] {
-            let bytes = encode(&element);
-            assert_eq!(Element::decode(Attrs::new(&bytes)).unwrap(), element);
-        }
-    }
-
-    #[test]
-    fn unknown_attributes_are_kept() {
-        let bytes = [8, 0, 99, 0, 1, 2, 3, 4];
-        let element = Element::decode(Attrs::new(&bytes)).unwrap();
-        assert!(encode(&element).ends_with(&bytes));
-    }
-
-    #[test]
-    fn nets_that_reach_an_end_have_no_element_behind_it() {
-        let nets = |net: &str| Element::networks([net.parse().unwrap()]);
-        assert_eq!(nets("0.0.0.0/0").len(), 1);
-        assert_eq!(nets("0.0.0.0/8").len(), 2);
-        assert_eq!(nets("255.0.0.0/8").len(), 2);
-        assert_eq!(nets("10.0.0.0/8").len(), 3);
-    }
-
-    #[test]
-    fn element_for_every_key_that_has_a_key_is_malformed() {
-        let mut bytes = encode(&Element::catch_all());
-        assert_eq!(
-            Element::decode(Attrs::new(&bytes)),
-            Ok(Element::catch_all())
-        );
-        bytes.extend(encode(&Element::new(Port(80))));
-        assert!(Element::decode(Attrs::new(&bytes)).is_err());
     }
 }

@@ -89,6 +89,14 @@ impl Flowtable {
         self
     }
 
+    /// As the flowtable of this number, to be deleted by it
+    /// ([`Batch::delete_by_handle`](super::Batch::delete_by_handle)).
+    #[must_use]
+    pub const fn with_handle(mut self, handle: u64) -> Self {
+        self.handle = Some(handle);
+        self
+    }
+
     /// The family of its table.
     pub const fn family(&self) -> Family {
         self.family
@@ -152,6 +160,12 @@ impl Flowtable {
         header::put(self.family, out);
         out.put(NFTA_FLOWTABLE_TABLE, self.table.as_str());
         out.put(NFTA_FLOWTABLE_NAME, self.name.as_str());
+    }
+
+    /// Its key, and the number that counts instead of the name.
+    pub(crate) fn encode_handle(&self, handle: u64, out: &mut Writer<'_>) {
+        self.encode_key(out);
+        out.put(NFTA_FLOWTABLE_HANDLE, handle);
     }
 
     pub(crate) fn encode(&self, out: &mut Writer<'_>) {

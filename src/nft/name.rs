@@ -180,31 +180,49 @@ const fn fault(name: &str) -> Option<&'static str> {
         }
         rest = tail;
     }
-    let mut keywords = KEYWORDS;
-    while let Some((keyword, tail)) = keywords.split_first() {
-        if same(keyword.as_bytes(), name.as_bytes()) {
-            return Some("is a keyword of nft");
-        }
-        keywords = tail;
+    if is_keyword(name.as_bytes()) {
+        return Some("is a keyword of nft");
     }
     None
 }
 
-const fn same(mut left: &[u8], mut right: &[u8]) -> bool {
+const fn is_keyword(name: &[u8]) -> bool {
+    let mut keywords = KEYWORDS;
+    // Names are made with rules and elements: the words are not all compared.
+    while !keywords.is_empty() {
+        let (below, rest) = keywords.split_at(keywords.len() / 2);
+        let Some((middle, above)) = rest.split_first() else {
+            return false;
+        };
+        keywords = match order(name, middle.as_bytes()) {
+            Ordering::Equal => return true,
+            Ordering::Less => below,
+            Ordering::Greater => above,
+        };
+    }
+    false
+}
+
+/// `Ord::cmp`, which is not `const`.
+const fn order(mut left: &[u8], mut right: &[u8]) -> Ordering {
     loop {
         match (left.split_first(), right.split_first()) {
-            (None, None) => return true,
-            (Some((a, left_rest)), Some((b, right_rest))) if *a == *b => {
+            (None, None) => return Ordering::Equal,
+            (None, Some(_)) => return Ordering::Less,
+            (Some(_), None) => return Ordering::Greater,
+            (Some((a, _)), Some((b, _))) if *a < *b => return Ordering::Less,
+            (Some((a, _)), Some((b, _))) if *a > *b => return Ordering::Greater,
+            (Some((_, left_rest)), Some((_, right_rest))) => {
                 left = left_rest;
                 right = right_rest;
             }
-            _ => return false,
         }
     }
 }
 
 /// The names that `nft` 1.0.6 does not take for a table, a chain and a set:
 /// each of the words of its grammar was tried. `destroy` came with 1.0.7.
+/// In order, to be searched.
 #[rustfmt::skip]
 const KEYWORDS: &[&str] = &[
     "accept", "add", "ah", "all", "and", "arp", "auto-merge", "bridge", "cgroup", "chain",
@@ -235,6 +253,15 @@ mod tests {
         let longest = "x".repeat(NAME_MAX);
         for good in ["riklet", "_a", "a.b/c-d", "DOCKER-USER", "x1", &longest] {
             assert_eq!(Name::new(good).unwrap().as_str(), good);
+        }
+    }
+
+    #[test]
+    fn each_keyword_is_refused() {
+        assert!(KEYWORDS.is_sorted());
+        for keyword in KEYWORDS {
+            assert!(Name::new(keyword).is_err(), "{keyword} was taken");
+            assert!(Name::new(&format!("{keyword}x")).is_ok());
         }
     }
 

@@ -121,6 +121,14 @@ impl NamedObject {
         self
     }
 
+    /// As the object of this number, to be deleted by it
+    /// ([`Batch::delete_by_handle`](super::Batch::delete_by_handle)).
+    #[must_use]
+    pub const fn with_handle(mut self, handle: u64) -> Self {
+        self.handle = Some(handle);
+        self
+    }
+
     /// The family of its table.
     pub const fn family(&self) -> Family {
         self.family
@@ -188,6 +196,12 @@ impl NamedObject {
         out.put(NFTA_OBJ_TABLE, self.table.as_str());
         out.put(NFTA_OBJ_NAME, self.name.as_str());
         out.put(NFTA_OBJ_TYPE, self.kind().as_raw());
+    }
+
+    /// Its key, and the number that counts instead of the name.
+    pub(crate) fn encode_handle(&self, handle: u64, out: &mut Writer<'_>) {
+        self.encode_key(out);
+        out.put(NFTA_OBJ_HANDLE, handle);
     }
 
     pub(crate) fn encode(&self, out: &mut Writer<'_>) {

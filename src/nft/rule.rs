@@ -3,7 +3,7 @@
 use crate::error::Invalid;
 use crate::wire::uapi::nf_tables::{
     NFTA_LIST_ELEM, NFTA_RULE_CHAIN, NFTA_RULE_CHAIN_ID, NFTA_RULE_EXPRESSIONS, NFTA_RULE_HANDLE,
-    NFTA_RULE_POSITION, NFTA_RULE_TABLE, NFTA_RULE_USERDATA,
+    NFTA_RULE_ID, NFTA_RULE_POSITION, NFTA_RULE_POSITION_ID, NFTA_RULE_TABLE, NFTA_RULE_USERDATA,
 };
 use crate::wire::{DecodeError, Fields, Message, Writer};
 
@@ -47,6 +47,8 @@ pub struct Rule {
     handle: Option<u64>,
     position: Option<u64>,
     previous: Option<u64>,
+    id: Option<u32>,
+    position_id: Option<u32>,
     pub(super) expressions: Vec<Expr>,
     pub(super) lists: Vec<List>,
     comment: Option<Comment>,
@@ -65,7 +67,9 @@ pub(super) struct List {
 impl Rule {
     /// An empty rule of `chain`.
     pub fn new(chain: &Chain) -> Self {
-        Self::of(chain.family(), chain.table().clone(), chain.name().clone())
+        let mut rule = Self::of(chain.family(), chain.table().clone(), chain.name().clone());
+        rule.expressions.reserve(USUAL);
+        rule
     }
 
     fn of(family: Family, table: Name, chain: Name) -> Self {
@@ -76,6 +80,8 @@ impl Rule {
             handle: None,
             position: None,
             previous: None,
+            id: None,
+            position_id: None,
             expressions: Vec::new(),
             lists: Vec::new(),
             comment: None,
@@ -106,6 +112,21 @@ impl Rule {
     /// inserted.
     pub const fn at(mut self, position: u64) -> Self {
         self.position = Some(position);
+        self
+    }
+
+    /// Under a number of the caller's within the batch that adds it, by which
+    /// others are put next to it ([`at_id`](Self::at_id)), and by which the
+    /// same batch can delete it.
+    pub const fn with_id(mut self, id: u32) -> Self {
+        self.id = Some(id);
+        self
+    }
+
+    /// Behind the rule that the same batch added under this number if it is
+    /// added, before it if it is inserted.
+    pub const fn at_id(mut self, id: u32) -> Self {
+        self.position_id = Some(id);
         self
     }
 
@@ -197,7 +218,15 @@ impl Rule {
 
     pub(crate) fn encode_key(&self, out: &mut Writer<'_>) {
         self.encode_chain(None, out);
-        out.put_some(NFTA_RULE_HANDLE, self.handle);
+        match self.handle {
+            None => out.put_some(NFTA_RULE_ID, self.id),
+            handle => out.put_some(NFTA_RULE_HANDLE, handle),
+        }
+    }
+
+    /// Whether the kernel can tell it from the others of its chain.
+    pub(crate) const fn is_numbered(&self) -> bool {
+        self.handle.is_some() || self.id.is_some()
     }
 
     fn encode_chain(&self, id: Option<u32>, out: &mut Writer<'_>) {
@@ -223,6 +252,8 @@ impl Rule {
         self.encode_chain(id(&self.chain), out);
         out.put_some(NFTA_RULE_HANDLE, self.handle.filter(|_| replaces));
         out.put_some(NFTA_RULE_POSITION, self.position);
+        out.put_some(NFTA_RULE_ID, self.id);
+        out.put_some(NFTA_RULE_POSITION_ID, self.position_id);
         out.nest(NFTA_RULE_EXPRESSIONS, |out| {
             for expression in &self.expressions {
                 match expression {
@@ -254,7 +285,12 @@ impl Rule {
         let mut rule = Self::of(family, table, header::name(&fields, NFTA_RULE_CHAIN)?);
         rule.handle = fields.get(NFTA_RULE_HANDLE)?;
         rule.previous = fields.get(NFTA_RULE_POSITION)?;
-        for expression in fields.get(NFTA_RULE_EXPRESSIONS)?.into_iter().flatten() {
+        rule.id = fields.get(NFTA_RULE_ID)?;
+        rule.position_id = fields.get(NFTA_RULE_POSITION_ID)?;
+        let list = fields.get(NFTA_RULE_EXPRESSIONS)?;
+        let count = list.clone().map_or(0, Iterator::count);
+        rule.expressions.reserve_exact(count);
+        for expression in list.into_iter().flatten() {
             rule.expressions.push(Expr::decode(expression?.nested())?);
         }
         let bytes = fields.get(NFTA_RULE_USERDATA)?.unwrap_or_default();
@@ -262,3 +298,6 @@ impl Rule {
         Ok(rule)
     }
 }
+
+/// Room for the expressions of most rules that are made.
+const USUAL: usize = 10;

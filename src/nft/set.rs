@@ -1,24 +1,19 @@
 //! Sets and maps.
 
+mod codec;
+mod make;
+
 use crate::error::Invalid;
 use crate::wire::uapi::nf_tables::{
     NFT_SET_ANONYMOUS, NFT_SET_CONCAT, NFT_SET_CONSTANT, NFT_SET_EVAL, NFT_SET_EXPR,
     NFT_SET_INTERVAL, NFT_SET_MAP, NFT_SET_OBJECT, NFT_SET_POL_MEMORY, NFT_SET_POL_PERFORMANCE,
-    NFT_SET_TIMEOUT, NFTA_LIST_ELEM, NFTA_SET_DATA_LEN, NFTA_SET_DATA_TYPE, NFTA_SET_DESC,
-    NFTA_SET_DESC_CONCAT, NFTA_SET_DESC_SIZE, NFTA_SET_EXPR, NFTA_SET_EXPRESSIONS,
-    NFTA_SET_FIELD_LEN, NFTA_SET_FLAGS, NFTA_SET_GC_INTERVAL, NFTA_SET_HANDLE, NFTA_SET_ID,
-    NFTA_SET_KEY_LEN, NFTA_SET_KEY_TYPE, NFTA_SET_NAME, NFTA_SET_OBJ_TYPE, NFTA_SET_POLICY,
-    NFTA_SET_TABLE, NFTA_SET_TIMEOUT, NFTA_SET_USERDATA,
+    NFT_SET_TIMEOUT,
 };
-use crate::wire::{DecodeError, Fields, Message, Writer};
 
-use super::carried::{Carried, open};
+use super::carried::open;
 use super::expr::{Counter, Expr};
-use super::field::Field;
-use super::header;
-use super::spelling::spell;
-use super::userdata::{self, Entries};
-use super::{Comment, DataType, Element, Family, KeyType, Name, ObjectType, Order, Table, Value};
+use super::userdata;
+use super::{Comment, DataType, Element, Family, KeyType, Name, ObjectType, Value};
 
 bitflags::bitflags! {
     /// The flags of a set (`enum nft_set_flags`).
@@ -85,128 +80,6 @@ pub struct Set {
 }
 
 impl Set {
-    /// A set whose keys have these fields. A key type that cannot be is
-    /// reported when the set is committed.
-    pub fn new(table: &Table, name: Name, key: &[DataType]) -> Self {
-        let (key, invalid) = split(KeyType::new(key));
-        Self {
-            family: table.family(),
-            table: table.name().clone(),
-            name,
-            flags: SetFlags::empty(),
-            key,
-            data: None,
-            size: None,
-            widths: Vec::new(),
-            timeout: None,
-            gc_interval: None,
-            policy: None,
-            object_type: None,
-            expressions: Vec::new(),
-            comment: None,
-            key_order: key.order().as_raw(),
-            data_order: 0,
-            userdata: Vec::new(),
-            handle: None,
-            invalid,
-        }
-    }
-
-    /// A map from keys with these fields to data with these.
-    pub fn map(table: &Table, name: Name, key: &[DataType], data: &[DataType]) -> Self {
-        let (data, invalid) = split(KeyType::new(data));
-        let mut map = Self::new(table, name, key);
-        map.flags |= SetFlags::MAP;
-        map.data_order = data.order().as_raw();
-        map.data = Some(data);
-        map.invalid = map.invalid.or(invalid);
-        map
-    }
-
-    /// A map from keys with these fields to verdicts.
-    pub fn verdict_map(table: &Table, name: Name, key: &[DataType]) -> Self {
-        Self::map(table, name, key, &[DataType::VERDICT])
-    }
-
-    /// A map from keys with these fields to objects of one kind.
-    ///
-    /// ```
-    /// use tapwire::nft::{DataType, Element, Family, Name, ObjectType, Port, Set, Table};
-    /// let table = Table::new(Family::INET, Name::constant("riklet"));
-    /// let key = [DataType::INET_SERVICE];
-    /// let quotas = Set::object_map(&table, Name::constant("quotas"), &key, ObjectType::QUOTA);
-    /// let element = Element::new(Port(80)).object(Name::constant("web"));
-    /// assert_eq!(quotas.objects(), Some(ObjectType::QUOTA));
-    /// # drop(element);
-    /// ```
-    pub fn object_map(table: &Table, name: Name, key: &[DataType], kind: ObjectType) -> Self {
-        let mut map = Self::new(table, name, key);
-        map.flags |= SetFlags::OBJECT;
-        map.object_type = Some(kind);
-        map
-    }
-
-    /// A set whose keys are these fields, listed by `nft` with the fields
-    /// themselves (`typeof`).
-    pub fn of(table: &Table, name: Name, key: &[Field]) -> Self {
-        let kinds: Vec<DataType> = key.iter().map(Field::data_type).collect();
-        let mut set = Self::new(table, name, &kinds);
-        set.spell(userdata::SET_KEY_TYPEOF, key);
-        set
-    }
-
-    /// A map from keys with these fields to data with these, listed by `nft`
-    /// with the fields themselves (`typeof`). It is the way to number slots: a
-    /// number without a unit has no type that `nft` could list otherwise.
-    ///
-    /// ```
-    /// use tapwire::nft::{Family, Name, Set, Table, ip, meta, numgen, tcp};
-    /// let table = Table::new(Family::INET, Name::constant("riklet"));
-    /// let key = [meta::l4proto(), tcp::dport(), numgen::incremental(16)];
-    /// let slots = Set::map_of(&table, Name::constant("lb4"), &key, &[ip::daddr(), tcp::dport()]);
-    /// assert_eq!(slots.key().to_string(), "inet_proto . inet_service . integer");
-    /// ```
-    pub fn map_of(table: &Table, name: Name, key: &[Field], data: &[Field]) -> Self {
-        let kinds =
-            |fields: &[Field]| -> Vec<DataType> { fields.iter().map(Field::data_type).collect() };
-        let mut map = Self::map(table, name, &kinds(key), &kinds(data));
-        map.spell(userdata::SET_KEY_TYPEOF, key);
-        map.spell(userdata::SET_DATA_TYPEOF, data);
-        map
-    }
-
-    /// Says yes to an entry of what `nft` keeps.
-    fn mark(&mut self, entry: u8) {
-        self.userdata.extend([entry, 4]);
-        self.userdata.extend(1_u32.to_ne_bytes());
-    }
-
-    fn is_marked(&self, entry: u8) -> bool {
-        userdata::read(&self.userdata)
-            .any(|(kind, value)| kind == entry && userdata::number(value).is_some_and(|on| on != 0))
-    }
-
-    fn spell(&mut self, entry: u8, fields: &[Field]) {
-        let spelling = spell(fields)
-            .and_then(|value| u8::try_from(value.len()).ok().map(|length| (length, value)));
-        if let Some((length, value)) = spelling {
-            self.userdata.extend([entry, length]);
-            self.userdata.extend(value);
-        } else {
-            self.invalid.get_or_insert_with(|| {
-                Invalid::new("field of", &self.name, "cannot be spelled for nft")
-            });
-        }
-    }
-
-    /// A set that belongs to one rule; the kernel completes its name.
-    pub(crate) fn anonymous(family: Family, table: &Name, key: DataType, size: usize) -> Self {
-        let table = Table::new(family, table.clone());
-        Self::new(&table, Name::template("__set%d"), &[key])
-            .flags(SetFlags::ANONYMOUS | SetFlags::CONSTANT)
-            .size(u32::try_from(size).unwrap_or(u32::MAX))
-    }
-
     /// With these flags besides those that it has.
     #[must_use]
     pub fn flags(mut self, flags: SetFlags) -> Self {
@@ -300,6 +173,14 @@ impl Set {
     #[must_use]
     pub const fn comment(mut self, comment: Comment) -> Self {
         self.comment = Some(comment);
+        self
+    }
+
+    /// As the set of this number, to be deleted by it
+    /// ([`Batch::delete_by_handle`](super::Batch::delete_by_handle)).
+    #[must_use]
+    pub const fn with_handle(mut self, handle: u64) -> Self {
+        self.handle = Some(handle);
         self
     }
 
@@ -468,121 +349,6 @@ impl Set {
         }
         set
     }
-
-    pub(crate) fn encode_key(&self, out: &mut Writer<'_>) {
-        header::put(self.family, out);
-        out.put(NFTA_SET_TABLE, self.table.as_str());
-        out.put(NFTA_SET_NAME, self.name.as_str());
-    }
-
-    /// `id` is its number within the batch, which the kernel wants even where
-    /// nothing refers to it.
-    pub(crate) fn encode(&self, id: u32, out: &mut Writer<'_>) {
-        self.encode_key(out);
-        out.put(NFTA_SET_FLAGS, self.flags.bits());
-        out.put(NFTA_SET_KEY_TYPE, self.key.id());
-        out.put(NFTA_SET_KEY_LEN, self.key.length());
-        if let Some(data) = self.data {
-            out.put(NFTA_SET_DATA_TYPE, data.id());
-            out.put(NFTA_SET_DATA_LEN, data.length());
-        }
-        out.put_some(NFTA_SET_OBJ_TYPE, self.object_type.map(ObjectType::as_raw));
-        out.put(NFTA_SET_ID, id);
-        out.put_some(NFTA_SET_POLICY, self.policy.map(SetPolicy::as_raw));
-        if self.size.is_some() || !self.widths.is_empty() {
-            out.nest(NFTA_SET_DESC, |out| {
-                out.put_some(NFTA_SET_DESC_SIZE, self.size);
-                if !self.widths.is_empty() {
-                    out.nest(NFTA_SET_DESC_CONCAT, |out| {
-                        for width in &self.widths {
-                            out.nest(NFTA_LIST_ELEM, |out| out.put(NFTA_SET_FIELD_LEN, *width));
-                        }
-                    });
-                }
-            });
-        }
-        out.put_some(NFTA_SET_TIMEOUT, self.timeout);
-        out.put_some(NFTA_SET_GC_INTERVAL, self.gc_interval);
-        self.encode_userdata(out);
-        match self.expressions.as_slice() {
-            [] => {}
-            [one] => one.put(NFTA_SET_EXPR, out),
-            _ => self.expressions.put(NFTA_SET_EXPRESSIONS, out),
-        }
-    }
-
-    fn encode_userdata(&self, out: &mut Writer<'_>) {
-        let mut entries = Entries::new();
-        entries.number(userdata::SET_KEY_ORDER, self.key_order);
-        if self.is_map() || self.data_order != 0 {
-            entries.number(userdata::SET_DATA_ORDER, self.data_order);
-        }
-        entries.comment(userdata::SET_COMMENT, self.comment.as_ref());
-        entries.raw(&self.userdata);
-        entries.put(NFTA_SET_USERDATA, out);
-    }
-
-    /// Reads `NFT_MSG_NEWSET`.
-    ///
-    /// # Errors
-    /// [`DecodeError`] if the message is malformed.
-    pub fn decode(message: &Message<'_>) -> Result<Self, DecodeError> {
-        let (family, attrs) = header::split(message)?;
-        let fields = Fields::<19>::read(attrs)?;
-        let table = Table::new(family, header::name(&fields, NFTA_SET_TABLE)?);
-        let mut set = Self::new(
-            &table,
-            header::name(&fields, NFTA_SET_NAME)?,
-            &[DataType::MARK],
-        );
-        set.flags = SetFlags::from_bits_retain(fields.get(NFTA_SET_FLAGS)?.unwrap_or_default());
-        // Of a set that was deleted, newer kernels tell the name alone.
-        set.key = KeyType::from_raw(
-            fields.get(NFTA_SET_KEY_TYPE)?.unwrap_or_default(),
-            fields.get(NFTA_SET_KEY_LEN)?.unwrap_or_default(),
-        );
-        if let Some(id) = fields.get(NFTA_SET_DATA_TYPE)? {
-            let length = fields.get(NFTA_SET_DATA_LEN)?.unwrap_or_default();
-            set.data = Some(KeyType::from_raw(id, length));
-        }
-        if let Some(desc) = fields.get(NFTA_SET_DESC)? {
-            let desc = Fields::<3>::read(desc)?;
-            set.size = desc.get(NFTA_SET_DESC_SIZE)?;
-            for field in desc.get(NFTA_SET_DESC_CONCAT)?.into_iter().flatten() {
-                set.widths.extend(field?.nested().find(NFTA_SET_FIELD_LEN)?);
-            }
-        }
-        set.timeout = fields.get(NFTA_SET_TIMEOUT)?;
-        set.gc_interval = fields.get(NFTA_SET_GC_INTERVAL)?;
-        set.policy = fields.get(NFTA_SET_POLICY)?.map(SetPolicy::from_raw);
-        set.object_type = fields.get(NFTA_SET_OBJ_TYPE)?.map(ObjectType::from_raw);
-        if let Some(one) = fields.get(NFTA_SET_EXPR)? {
-            set.expressions.push(Expr::decode(one)?);
-        }
-        for one in fields.get(NFTA_SET_EXPRESSIONS)?.into_iter().flatten() {
-            set.expressions.push(Expr::decode(one?.nested())?);
-        }
-        set.handle = fields.get(NFTA_SET_HANDLE)?;
-        set.read_userdata(fields.get(NFTA_SET_USERDATA)?.unwrap_or_default());
-        Ok(set)
-    }
-
-    fn read_userdata(&mut self, bytes: &[u8]) {
-        (self.key_order, self.data_order) = (Order::None.as_raw(), Order::None.as_raw());
-        let (comment, rest) = header::comment(bytes, userdata::SET_COMMENT);
-        self.comment = comment;
-        for (kind, value) in userdata::read(&rest) {
-            match (kind, userdata::number(value)) {
-                (userdata::SET_KEY_ORDER, Some(order)) => self.key_order = order,
-                (userdata::SET_DATA_ORDER, Some(order)) => self.data_order = order,
-                _ => {
-                    self.userdata
-                        .extend([kind, u8::try_from(value.len()).unwrap_or_default()]);
-                    self.userdata.extend_from_slice(value);
-                }
-            }
-        }
-    }
 }
 
 open! {
@@ -597,10 +363,3 @@ open! {
 
 /// What `nft_dynset_init` of the kernel gives a set without a size.
 const DYNAMIC_SIZE: u32 = 0xffff;
-
-fn split(kind: Result<KeyType, Invalid>) -> (KeyType, Option<Invalid>) {
-    match kind {
-        Ok(kind) => (kind, None),
-        Err(invalid) => (KeyType::from_raw(0, 0), Some(invalid)),
-    }
-}

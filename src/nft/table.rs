@@ -75,6 +75,14 @@ impl Table {
         self
     }
 
+    /// As the table of this number, to be deleted by it
+    /// ([`Batch::delete_by_handle`](super::Batch::delete_by_handle)).
+    #[must_use]
+    pub const fn with_handle(mut self, handle: u64) -> Self {
+        self.handle = Some(handle);
+        self
+    }
+
     /// Its family.
     pub const fn family(&self) -> Family {
         self.family
@@ -132,6 +140,12 @@ impl Table {
     pub(crate) fn encode_key(&self, out: &mut Writer<'_>) {
         header::put(self.family, out);
         out.put(NFTA_TABLE_NAME, self.name.as_str());
+    }
+
+    /// Its key, and the number that counts instead of the name.
+    pub(crate) fn encode_handle(&self, handle: u64, out: &mut Writer<'_>) {
+        self.encode_key(out);
+        out.put(NFTA_TABLE_HANDLE, handle);
     }
 
     pub(crate) fn encode(&self, out: &mut Writer<'_>) {

@@ -15,11 +15,13 @@ mod netns;
 mod socket;
 mod tap;
 mod userns;
+mod xtables;
 
 pub use netns::{NetNs, NetNsId};
 pub use socket::{Protocol, Socket};
 pub use tap::{Tap, TapOptions};
 pub use userns::{enter_user_namespace, has_net_admin};
+pub use xtables::{LegacyTable, legacy_table, legacy_tables};
 
 use std::io;
 

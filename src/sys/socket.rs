@@ -27,6 +27,8 @@ pub enum Protocol {
     Route,
     /// `NETLINK_NETFILTER`: nf_tables and conntrack.
     Netfilter,
+    /// `NETLINK_SOCK_DIAG`: the sockets of processes.
+    SockDiag,
 }
 
 impl Protocol {
@@ -34,6 +36,7 @@ impl Protocol {
         match self {
             Self::Route => libc::NETLINK_ROUTE,
             Self::Netfilter => libc::NETLINK_NETFILTER,
+            Self::SockDiag => libc::NETLINK_SOCK_DIAG,
         }
     }
 }

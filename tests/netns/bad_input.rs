@@ -73,7 +73,7 @@ fn values_that_cannot_be_used_are_refused_by_name() {
         ),
         (
             |host| expose(host, "udp/[2001:db8::1]:53->198.18.0.2:53"),
-            r#"host address "2001:db8::1" is not of the guest address's family"#,
+            r#"host address "2001:db8::1" is not of the guest address's family (a relay can join the two)"#,
         ),
         (
             |_| Host::open(Owner::new("riklet-too")?).map(drop),

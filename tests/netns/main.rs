@@ -15,6 +15,7 @@
 
 mod agent;
 mod bad_input;
+mod beside;
 mod conntrack;
 mod crash;
 mod egress;
@@ -22,10 +23,12 @@ mod expose;
 mod exposure;
 mod host;
 mod isolation;
+mod linux_guest;
 mod nft;
 mod packet;
 mod policy;
 mod rates;
+mod relay;
 mod riklet;
 mod riklet_defects;
 mod route;
@@ -36,6 +39,7 @@ mod spoof;
 mod stand_ins;
 mod support;
 mod sys;
+mod topology;
 mod world;
 
 use std::process::ExitCode;
@@ -50,6 +54,7 @@ fn main() -> ExitCode {
     }
     let trials = [
         bad_input::trials(),
+        beside::trials(),
         conntrack::trials(),
         crash::trials(),
         egress::trials(),
@@ -60,11 +65,13 @@ fn main() -> ExitCode {
         nft::trials(),
         policy::trials(),
         rates::trials(),
+        relay::trials(),
         riklet::trials(),
         riklet_defects::trials(),
         route::trials(),
         spoof::trials(),
         sys::trials(),
+        topology::trials(),
     ]
     .into_iter()
     .flatten()

@@ -66,7 +66,7 @@ fn list_shows_functions_and_changes_nothing() {
     riklet_prints(&["up", workload("hello-world", 8080).path()]);
     let state = Snapshot::take();
     let list = riklet_prints(&["list"]);
-    for word in ["hello-world", "riklet-0", "198.18.0.2", "tcp 8080 → 80"] {
+    for word in ["hello-world", "riklet-0", "198.18.0.2", "tcp/8080 → 80"] {
         assert!(list.contains(word), "no {word} in\n{list}");
     }
     state.assert_same(&Snapshot::take(), "list");

@@ -9,13 +9,14 @@ use crate::wire::uapi::nf_tables::{
     NFT_MSG_DELSETELEM, NFT_MSG_DELTABLE, NFT_MSG_DESTROYCHAIN, NFT_MSG_DESTROYFLOWTABLE,
     NFT_MSG_DESTROYOBJ, NFT_MSG_DESTROYRULE, NFT_MSG_DESTROYSET, NFT_MSG_DESTROYSETELEM,
     NFT_MSG_DESTROYTABLE, NFT_MSG_NEWCHAIN, NFT_MSG_NEWFLOWTABLE, NFT_MSG_NEWOBJ, NFT_MSG_NEWRULE,
-    NFT_MSG_NEWSET, NFT_MSG_NEWSETELEM, NFT_MSG_NEWTABLE, NFTA_CHAIN_NAME, NFTA_CHAIN_TABLE,
-    NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS, NFTA_RULE_HANDLE, NFTA_RULE_TABLE,
-    NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_SET_ELEM_LIST_SET, NFTA_SET_ELEM_LIST_TABLE, NFTA_SET_NAME,
-    NFTA_SET_TABLE, NFTA_TABLE_NAME,
+    NFT_MSG_NEWSET, NFT_MSG_NEWSETELEM, NFT_MSG_NEWTABLE, NFTA_CHAIN_HANDLE, NFTA_CHAIN_NAME,
+    NFTA_CHAIN_TABLE, NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS, NFTA_RULE_HANDLE, NFTA_RULE_ID,
+    NFTA_RULE_TABLE, NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_SET_ELEM_LIST_SET, NFTA_SET_ELEM_LIST_TABLE,
+    NFTA_SET_HANDLE, NFTA_SET_NAME, NFTA_SET_TABLE, NFTA_TABLE_HANDLE, NFTA_TABLE_NAME,
 };
 use crate::wire::uapi::nf_tables_obj::{
-    NFTA_FLOWTABLE_NAME, NFTA_FLOWTABLE_TABLE, NFTA_OBJ_NAME, NFTA_OBJ_TABLE, NFTA_OBJ_TYPE,
+    NFTA_FLOWTABLE_HANDLE, NFTA_FLOWTABLE_NAME, NFTA_FLOWTABLE_TABLE, NFTA_OBJ_HANDLE,
+    NFTA_OBJ_NAME, NFTA_OBJ_TABLE, NFTA_OBJ_TYPE,
 };
 use crate::wire::{Attr, Attrs, Flags, HEADER_LENGTH, Message, Text, locate};
 
@@ -69,30 +70,34 @@ pub(super) fn describe<'a>(message: &Message<'a>) -> Line<'a> {
     let (family, attrs) = header::split(message).unwrap_or(empty);
     let operation = header::operation(message.kind()).unwrap_or(u16::MAX);
     let flags = message.header().flags;
-    let (noun, table, name) = match operation {
+    let (noun, table, name, handle) = match operation {
         NFT_MSG_NEWTABLE | NFT_MSG_DELTABLE | NFT_MSG_DESTROYTABLE => {
-            ("table", NFTA_TABLE_NAME, None)
+            ("table", NFTA_TABLE_NAME, None, Some(NFTA_TABLE_HANDLE))
         }
         NFT_MSG_NEWCHAIN | NFT_MSG_DELCHAIN | NFT_MSG_DESTROYCHAIN => {
-            ("chain", NFTA_CHAIN_TABLE, Some(NFTA_CHAIN_NAME))
+            let name = Some(NFTA_CHAIN_NAME);
+            ("chain", NFTA_CHAIN_TABLE, name, Some(NFTA_CHAIN_HANDLE))
         }
         NFT_MSG_NEWRULE | NFT_MSG_DELRULE | NFT_MSG_DESTROYRULE => {
-            ("rule", NFTA_RULE_TABLE, Some(NFTA_RULE_CHAIN))
+            let name = Some(NFTA_RULE_CHAIN);
+            ("rule", NFTA_RULE_TABLE, name, Some(NFTA_RULE_HANDLE))
         }
         NFT_MSG_NEWSET | NFT_MSG_DELSET | NFT_MSG_DESTROYSET => {
-            ("set", NFTA_SET_TABLE, Some(NFTA_SET_NAME))
+            let name = Some(NFTA_SET_NAME);
+            ("set", NFTA_SET_TABLE, name, Some(NFTA_SET_HANDLE))
         }
         NFT_MSG_NEWOBJ | NFT_MSG_DELOBJ | NFT_MSG_DESTROYOBJ => {
-            ("object", NFTA_OBJ_TABLE, Some(NFTA_OBJ_NAME))
+            let name = Some(NFTA_OBJ_NAME);
+            ("object", NFTA_OBJ_TABLE, name, Some(NFTA_OBJ_HANDLE))
         }
         NFT_MSG_NEWFLOWTABLE | NFT_MSG_DELFLOWTABLE | NFT_MSG_DESTROYFLOWTABLE => {
-            ("flowtable", NFTA_FLOWTABLE_TABLE, Some(NFTA_FLOWTABLE_NAME))
+            let (table, name) = (NFTA_FLOWTABLE_TABLE, NFTA_FLOWTABLE_NAME);
+            ("flowtable", table, Some(name), Some(NFTA_FLOWTABLE_HANDLE))
         }
-        _ => (
-            "element",
-            NFTA_SET_ELEM_LIST_TABLE,
-            Some(NFTA_SET_ELEM_LIST_SET),
-        ),
+        _ => {
+            let name = Some(NFTA_SET_ELEM_LIST_SET);
+            ("element", NFTA_SET_ELEM_LIST_TABLE, name, None)
+        }
     };
     let mut line = Line {
         verb: verb(operation, flags),
@@ -100,13 +105,13 @@ pub(super) fn describe<'a>(message: &Message<'a>) -> Line<'a> {
         family,
         table: text(&attrs, table).unwrap_or_default(),
         name: name.and_then(|name| text(&attrs, name)),
-        handle: None,
+        handle: handle.and_then(|handle| attrs.clone().find(handle).ok().flatten()),
         elements: None,
     };
     match noun {
         "rule" => {
-            line.handle = attrs.find(NFTA_RULE_HANDLE).ok().flatten();
-            if operation == NFT_MSG_DELRULE && line.handle.is_none() {
+            let one = line.handle.is_some() || matches!(attrs.find(NFTA_RULE_ID), Ok(Some(_)));
+            if operation == NFT_MSG_DELRULE && !one {
                 line.verb = "flush";
                 line.noun = if line.name.is_some() {
                     "chain".into()

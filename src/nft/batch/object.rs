@@ -28,7 +28,7 @@ impl Verb {
         match self {
             Self::Add => Some((new, Flags::CREATE)),
             Self::Create => Some((new, Flags::CREATE.union(Flags::EXCL))),
-            Self::Delete => Some((delete, Flags::empty())),
+            Self::Delete | Self::DeleteByHandle => Some((delete, Flags::empty())),
             Self::Destroy => Some((destroy, Flags::empty())),
             Self::Flush => None,
         }
@@ -55,6 +55,7 @@ pub(super) mod sealed {
         Add,
         Create,
         Delete,
+        DeleteByHandle,
         Destroy,
         Flush,
     }
@@ -67,6 +68,12 @@ impl sealed::Sealed for Table {
             Some((operation, flags)) if verb.makes() => {
                 batch.push(operation, flags, |out| self.encode(out));
             }
+            Some((operation, flags)) if verb == Verb::DeleteByHandle => match self.handle() {
+                Some(handle) => {
+                    batch.push(operation, flags, |out| self.encode_handle(handle, out));
+                }
+                None => batch.refuse(Invalid::new("table", self.name(), NO_HANDLE)),
+            },
             Some((operation, flags)) => batch.push(operation, flags, |out| self.encode_key(out)),
             None => batch.push(NFT_MSG_DELRULE, Flags::empty(), |out| {
                 header::put(self.family(), out);
@@ -84,6 +91,12 @@ impl sealed::Sealed for Chain {
                 let id = self.is_bound().then(|| batch.bind(self));
                 batch.push(operation, flags, |out| self.encode(id, out));
             }
+            Some((operation, flags)) if verb == Verb::DeleteByHandle => match self.handle() {
+                Some(handle) => {
+                    batch.push(operation, flags, |out| self.encode_handle(handle, out));
+                }
+                None => batch.refuse(Invalid::new("chain", self.name(), NO_HANDLE)),
+            },
             Some((operation, flags)) => batch.push(operation, flags, |out| self.encode_key(out)),
             None => batch.push(NFT_MSG_DELRULE, Flags::empty(), |out| {
                 header::put(self.family(), out);
@@ -105,6 +118,12 @@ impl sealed::Sealed for Set {
                 let id = batch.number_sets(1);
                 batch.push(operation, flags, |out| self.encode(id, out));
             }
+            Some((operation, flags)) if verb == Verb::DeleteByHandle => match self.handle() {
+                Some(handle) => {
+                    batch.push(operation, flags, |out| self.encode_handle(handle, out));
+                }
+                None => batch.refuse(Invalid::new("set", self.name(), NO_HANDLE)),
+            },
             Some((operation, flags)) => batch.push(operation, flags, |out| self.encode_key(out)),
             None => batch.push(NFT_MSG_DELSETELEM, Flags::empty(), |out| {
                 header::put(self.family(), out);
@@ -121,6 +140,12 @@ impl sealed::Sealed for NamedObject {
             Some((operation, flags)) if verb.makes() => {
                 batch.push(operation, flags, |out| self.encode(out));
             }
+            Some((operation, flags)) if verb == Verb::DeleteByHandle => match self.handle() {
+                Some(handle) => {
+                    batch.push(operation, flags, |out| self.encode_handle(handle, out));
+                }
+                None => batch.refuse(Invalid::new("object", self.name(), NO_HANDLE)),
+            },
             Some((operation, flags)) => batch.push(operation, flags, |out| self.encode_key(out)),
             None => batch.refuse(Invalid::new("object", self.name(), "cannot be flushed")),
         }
@@ -138,6 +163,12 @@ impl sealed::Sealed for Flowtable {
             Some((operation, flags)) if verb.makes() => {
                 batch.push(operation, flags, |out| self.encode(out));
             }
+            Some((operation, flags)) if verb == Verb::DeleteByHandle => match self.handle() {
+                Some(handle) => {
+                    batch.push(operation, flags, |out| self.encode_handle(handle, out));
+                }
+                None => batch.refuse(Invalid::new("flowtable", self.name(), NO_HANDLE)),
+            },
             Some((operation, flags)) => batch.push(operation, flags, |out| self.encode_key(out)),
             None => batch.refuse(Invalid::new("flowtable", self.name(), "cannot be flushed")),
         }
@@ -149,11 +180,11 @@ impl sealed::Sealed for Rule {
         let operation = verb.operation(NFT_MSG_NEWRULE, NFT_MSG_DELRULE, NFT_MSG_DESTROYRULE);
         match operation {
             Some((_, flags)) if verb.makes() => self.write_as(flags | Flags::APPEND, batch),
-            Some((operation, flags)) if self.handle().is_some() => {
+            Some((operation, flags)) if self.is_numbered() => {
                 batch.push(operation, flags, |out| self.encode_key(out));
             }
-            // Without a handle the kernel would empty the chain.
-            _ => batch.refuse(Invalid::new("rule of", self.chain(), "has no handle")),
+            // Without a number the kernel would empty the chain.
+            _ => batch.refuse(Invalid::new("rule of", self.chain(), NO_HANDLE)),
         }
     }
 }
@@ -187,3 +218,5 @@ impl Rule {
         batch.bound = bound;
     }
 }
+
+const NO_HANDLE: &str = "has no handle";

@@ -12,6 +12,7 @@ mod exthdr;
 mod load;
 mod lookup;
 mod plain;
+mod read;
 mod statement;
 mod store;
 
@@ -30,6 +31,7 @@ pub use load::{
     PayloadBase,
 };
 pub use lookup::{Dynset, DynsetOp, Lookup, Objref};
+pub(crate) use read::rewritten;
 pub use statement::{
     Connlimit, Counter, Last, Limit, LimitType, Masquerade, Nat, NatType, Quota, Redirect, Reject,
     RejectType,
@@ -37,12 +39,9 @@ pub use statement::{
 pub use store::{ChecksumType, CtSet, MetaSet, PayloadSet};
 
 use crate::wire::uapi::nf_tables::{NFTA_EXPR_DATA, NFTA_EXPR_NAME, NFTA_LIST_ELEM};
-use crate::wire::uapi::nf_tables_expr::{NFTA_CT_SREG, NFTA_META_SREG, NFTA_PAYLOAD_SREG};
-use crate::wire::uapi::nf_tables_stmt::{NFTA_EXTHDR_DREG, NFTA_EXTHDR_SREG};
-use crate::wire::{Attr, Attribute, Attrs, DecodeError, Nest, Writer};
+use crate::wire::{Attr, Attribute, DecodeError, Nest, Writer};
 
 use super::carried::Carried;
-use super::name::lossy;
 
 /// Defines an expression: its name, and the table of its attributes.
 macro_rules! expression {
@@ -56,7 +55,10 @@ macro_rules! expression {
 
         impl From<$name> for $crate::nft::expr::Expr {
             fn from(expression: $name) -> Self {
-                Self::$name(expression)
+                // Some are boxed, which is the same word.
+                #[expect(clippy::allow_attributes, reason = "depends on the expression")]
+                #[allow(clippy::useless_conversion, reason = "not where it is boxed")]
+                Self::$name(expression.into())
             }
         }
     };
@@ -107,9 +109,9 @@ pub enum Expr {
     /// Compares with a value.
     Cmp(Cmp),
     /// Compares with two bounds.
-    Range(Range),
+    Range(Box<Range>),
     /// Combines bits.
-    Bitwise(Bitwise),
+    Bitwise(Box<Bitwise>),
     /// Turns bytes around.
     Byteorder(Byteorder),
     /// Loads a value or a verdict.
@@ -258,114 +260,7 @@ dispatch!(
     XtTarget
 );
 
-impl Expr {
-    /// Reads `NFTA_EXPR_NAME` and `NFTA_EXPR_DATA`.
-    ///
-    /// # Errors
-    /// [`DecodeError`] if they are malformed. An expression that is not known
-    /// here, also in a form that is not known, is none.
-    pub(crate) fn decode(attrs: Attrs<'_>) -> Result<Self, DecodeError> {
-        Self::read(attrs, Self::known)
-    }
-
-    /// Reads an expression that another runs. The kernel takes none there
-    /// that runs others itself; such a one is not known here, so that no
-    /// bytes nest without end.
-    fn decode_inner(attrs: Attrs<'_>) -> Result<Self, DecodeError> {
-        Self::read(attrs, |name, data| match name {
-            Dynset::NAME | Inner::NAME => Ok(None),
-            _ => Self::known(name, data),
-        })
-    }
-
-    fn read(
-        attrs: Attrs<'_>,
-        known: impl FnOnce(&str, Attrs<'_>) -> Result<Option<Self>, DecodeError>,
-    ) -> Result<Self, DecodeError> {
-        let mut name = None;
-        let mut data = None;
-        for attribute in attrs {
-            let attribute = attribute?;
-            if attribute.kind() == NFTA_EXPR_NAME {
-                name = Some(lossy(attribute.payload()));
-            } else if attribute.kind() == NFTA_EXPR_DATA {
-                data = Some(attribute.nested());
-            }
-        }
-        let name = name.ok_or(DecodeError::Missing {
-            kind: NFTA_EXPR_NAME.kind(),
-        })?;
-        let unknown = || {
-            let data = data.clone().map(rewritten).transpose()?;
-            Ok(Self::Unknown(Unknown {
-                name: name.as_ref().into(),
-                data,
-            }))
-        };
-        let known = known(&name, data.clone().unwrap_or(Attrs::new(&[])));
-        match known {
-            Ok(Some(known)) => Ok(known),
-            Ok(None) | Err(DecodeError::Missing { .. }) => unknown(),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn known(name: &str, data: Attrs<'_>) -> Result<Option<Self>, DecodeError> {
-        let stores = |kind: u16| {
-            data.clone()
-                .any(|attribute| attribute.is_ok_and(|attribute| attribute.kind() == kind))
-        };
-        let known = match name {
-            Payload::NAME if stores(NFTA_PAYLOAD_SREG.kind()) => PayloadSet::decode(data)?.into(),
-            Payload::NAME => Payload::decode(data)?.into(),
-            Meta::NAME if stores(NFTA_META_SREG.kind()) => MetaSet::decode(data)?.into(),
-            Meta::NAME => Meta::decode(data)?.into(),
-            Ct::NAME if stores(NFTA_CT_SREG.kind()) => CtSet::decode(data)?.into(),
-            Ct::NAME => Ct::decode(data)?.into(),
-            Fib::NAME => Fib::decode(data)?.into(),
-            Numgen::NAME => Numgen::decode(data)?.into(),
-            Hash::NAME => Hash::decode(data)?.into(),
-            Exthdr::NAME if stores(NFTA_EXTHDR_SREG.kind()) => ExthdrSet::decode(data)?.into(),
-            Exthdr::NAME if stores(NFTA_EXTHDR_DREG.kind()) => Exthdr::decode(data)?.into(),
-            Exthdr::NAME => ExthdrReset::decode(data)?.into(),
-            Rt::NAME => Rt::decode(data)?.into(),
-            Socket::NAME => Socket::decode(data)?.into(),
-            Osf::NAME => Osf::decode(data)?.into(),
-            Xfrm::NAME => Xfrm::decode(data)?.into(),
-            Tunnel::NAME => Tunnel::decode(data)?.into(),
-            Inner::NAME => Inner::decode(data)?.into(),
-            Cmp::NAME => Cmp::decode(data)?.into(),
-            Range::NAME => Range::decode(data)?.into(),
-            Bitwise::NAME => Bitwise::decode(data)?.into(),
-            Byteorder::NAME => Byteorder::decode(data)?.into(),
-            Immediate::NAME => Immediate::decode(data)?.into(),
-            Lookup::NAME => Lookup::decode(data)?.into(),
-            Dynset::NAME => Dynset::decode(data)?.canonical().into(),
-            Objref::NAME => Objref::decode(data)?.into(),
-            Counter::NAME => Counter::decode(data)?.into(),
-            Quota::NAME => Quota::decode(data)?.canonical().into(),
-            Last::NAME => Last::decode(data)?.into(),
-            Limit::NAME => Limit::decode(data)?.into(),
-            Connlimit::NAME => Connlimit::decode(data)?.into(),
-            Nat::NAME => Nat::decode(data)?.canonical().into(),
-            Masquerade::NAME => Masquerade::decode(data)?.canonical().into(),
-            Redirect::NAME => Redirect::decode(data)?.canonical().into(),
-            Reject::NAME => Reject::decode(data)?.into(),
-            Log::NAME => Log::decode(data)?.into(),
-            Queue::NAME => Queue::decode(data)?.into(),
-            Tproxy::NAME => Tproxy::decode(data)?.into(),
-            Dup::NAME => Dup::decode(data)?.into(),
-            Fwd::NAME => Fwd::decode(data)?.into(),
-            FlowOffload::NAME => FlowOffload::decode(data)?.into(),
-            Synproxy::NAME => Synproxy::decode(data)?.into(),
-            XtMatch::NAME => XtMatch::decode(data)?.into(),
-            XtTarget::NAME => XtTarget::decode(data)?.into(),
-            NOTRACK => Self::Notrack,
-            _ => return Ok(None),
-        };
-        Ok(Some(known))
-    }
-}
+impl Expr {}
 
 impl Carried<Nest> for Expr {
     fn put(&self, attr: Attr<Nest>, out: &mut Writer<'_>) {
@@ -397,17 +292,6 @@ impl Carried<Nest> for Vec<Expr> {
             .map(|attribute| Expr::decode_inner(attribute?.nested()))
             .collect()
     }
-}
-
-/// The bytes of `attrs` as they are written, all of them padded.
-pub(crate) fn rewritten(attrs: Attrs<'_>) -> Result<Box<[u8]>, DecodeError> {
-    let mut bytes = Vec::with_capacity(attrs.as_bytes().len());
-    let mut out = Writer::new(&mut bytes);
-    for attribute in attrs {
-        let attribute = attribute?;
-        out.put_raw(attribute.kind_and_flags(), attribute.payload());
-    }
-    Ok(bytes.into())
 }
 
 const NOTRACK: &str = "notrack";

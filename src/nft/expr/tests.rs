@@ -4,7 +4,6 @@ use std::fmt::Debug;
 
 use super::*;
 use crate::nft::{Data, Family, Name, Register};
-use crate::wire::Bytes;
 use crate::wire::uapi::nf_tables_expr::{
     NFT_DYNSET_F_EXPR, NFTA_DYNSET_EXPR, NFTA_DYNSET_EXPRESSIONS, NFTA_DYNSET_FLAGS,
     NFTA_DYNSET_OP, NFTA_DYNSET_SET_NAME, NFTA_DYNSET_SREG_KEY, NFTA_DYNSET_TIMEOUT,
@@ -14,6 +13,7 @@ use crate::wire::uapi::nf_tables_stmt::{
     NFTA_EXTHDR_OP, NFTA_EXTHDR_SREG, NFTA_EXTHDR_TYPE, NFTA_OSF_DREG, NFTA_OSF_FLAGS,
     NFTA_QUOTA_BYTES, NFTA_QUOTA_CONSUMED, NFTA_QUOTA_FLAGS,
 };
+use crate::wire::{Attrs, Bytes};
 
 fn write(body: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
     let mut bytes = Vec::new();

@@ -1,7 +1,7 @@
 //! Operators between texts.
 
 use super::kind::Kind;
-use super::rule::Shown;
+use super::shown::Shown;
 
 /// `left operator right`, in brackets where the operator binds more strongly
 /// than those of the sides.

@@ -5,7 +5,8 @@ use super::kind::{self, Kind, id};
 use super::names;
 use super::node::{Bits, Node, Run, Source, is_zero};
 use super::protocols::Found;
-use super::rule::{Reader, Shown};
+use super::rule::Reader;
+use super::shown::Shown;
 use crate::nft::Data;
 use crate::nft::expr::CmpOp;
 
@@ -16,6 +17,9 @@ pub(super) fn compare(reader: &mut Reader<'_>, node: &Node, op: CmpOp, data: &Da
         Node::Packet(bits) => packet(reader, *bits, op, data.as_bytes()),
         Node::Masked { of, mask, xor } if is_zero(xor) => {
             masked(reader, of, mask, op, data.as_bytes())
+        }
+        Node::Inside(tunnel, inner) => {
+            reader.inside(tunnel, |reader| compare(reader, inner, op, data))
         }
         other => plain(reader, other, op, data.as_bytes()),
     }

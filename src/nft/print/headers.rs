@@ -107,6 +107,41 @@ pub(super) fn transport(number: u8) -> Option<&'static Header> {
         .find(|header| header.protocol == Some(number))
 }
 
+static GRE: Header = Header::transport(
+    "gre",
+    IPPROTO_GRE,
+    &[
+        number("flags", 0, 5),
+        number("version", 13, 3),
+        field("protocol", 16, Kind::network(id::ETHER_TYPE, 16)),
+    ],
+);
+
+/// Headers of tunnels that can be looked into, with the protocol that carries
+/// them.
+pub(super) static VXLAN: Header = Header::transport(
+    "vxlan",
+    IPPROTO_UDP,
+    &[number("vni", 32, 24), number("flags", 0, 8)],
+);
+
+pub(super) static GENEVE: Header = Header::transport(
+    "geneve",
+    IPPROTO_UDP,
+    &[
+        number("vni", 32, 24),
+        field("type", 16, Kind::network(id::ETHER_TYPE, 16)),
+    ],
+);
+
+pub(super) static INNER_GRE: Header = Header::transport("gre", IPPROTO_GRE, &[]);
+
+pub(super) static GRETAP: Header = Header::transport("gretap", IPPROTO_GRE, &[]);
+
+/// `IPPROTO_UDP` and `IPPROTO_GRE` of `linux/in.h`.
+const IPPROTO_UDP: u8 = 17;
+const IPPROTO_GRE: u8 = 47;
+
 pub(super) static ETHER: Header = Header::link(
     "ether",
     &[
@@ -301,7 +336,7 @@ static ICMPV6: Header = Header::transport(
 );
 
 static TRANSPORT: &[&Header] = &[
-    &TCP, &UDP, &ICMP, &ICMPV6, &SCTP, &UDPLITE, &DCCP, &AH, &ESP, &COMP, &IGMP,
+    &TCP, &UDP, &ICMP, &ICMPV6, &SCTP, &UDPLITE, &DCCP, &AH, &ESP, &COMP, &IGMP, &GRE,
 ];
 
 /// The header of this number in what `nft` keeps with a set (`enum

@@ -1,10 +1,14 @@
 //! Expressions that load something, as what they leave in a register.
 
 use super::fields;
+use super::headers::{self, Header};
 use super::kind::{Kind, id};
 use super::node::{Bits, Node, Source};
 use super::options;
-use crate::nft::expr::{Expr, Exthdr, ExthdrOp, Osf, Rt, RtKey, Socket, SocketKey, Xfrm, XfrmKey};
+use crate::nft::expr::{
+    Expr, Exthdr, ExthdrOp, Inner, InnerType, Osf, Rt, RtKey, Socket, SocketKey, Tunnel, TunnelKey,
+    TunnelMode, Xfrm, XfrmKey,
+};
 use crate::nft::{Family, Register};
 
 /// The register, its width in bytes and what it holds then; `None` if the
@@ -38,6 +42,11 @@ pub(super) fn load(expression: &Expr, family: Family) -> Option<(Register, u32, 
         Expr::Osf(osf) => named(*osf.to(), system(osf)?),
         Expr::Xfrm(xfrm) => named(*xfrm.to(), transformation(xfrm)?),
         Expr::Exthdr(header) => option(header),
+        Expr::Inner(inner) => {
+            let (to, bytes, node) = load(inner.expression(), family)?;
+            Some((to, bytes, Node::Inside(tunnel_of(inner)?, Box::new(node))))
+        }
+        Expr::Tunnel(tunnel) => named(*tunnel.to(), of_tunnel(tunnel)?),
         _ => None,
     }
 }
@@ -84,10 +93,40 @@ fn socket(socket: &Socket) -> Option<(String, Kind)> {
     let kind = match *socket.key() {
         SocketKey::TRANSPARENT | SocketKey::WILDCARD => Kind::host(id::INTEGER, 8),
         SocketKey::MARK => Kind::host(id::MARK, 32),
-        // Its value is the number of a folder that only the machine knows.
+        // Its value is the number of a folder, whose name only the machine
+        // knows.
+        SocketKey::CGROUPV2 => {
+            let level = socket.level()?;
+            let kind = Kind::host(id::CGROUP_V2, 64);
+            return Some((format!("socket cgroupv2 level {level}"), kind));
+        }
         _ => return None,
     };
     Some((format!("socket {}", socket.key()), kind))
+}
+
+/// The header of the tunnel that is looked into.
+fn tunnel_of(inner: &Inner) -> Option<&'static Header> {
+    Some(match (*inner.kind(), *inner.flags()) {
+        (InnerType::VXLAN, _) => &headers::VXLAN,
+        (InnerType::GENEVE, _) => &headers::GENEVE,
+        // These have no number of the kernel's, only headers.
+        (_, GRE_HEADERS) => &headers::INNER_GRE,
+        (_, GRETAP_HEADERS) => &headers::GRETAP,
+        _ => return None,
+    })
+}
+
+fn of_tunnel(tunnel: &Tunnel) -> Option<(String, Kind)> {
+    if *tunnel.mode() != TunnelMode::NONE {
+        return None;
+    }
+    let kind = match *tunnel.key() {
+        TunnelKey::PATH => Kind::host(id::BOOLEAN, 8),
+        TunnelKey::ID => Kind::host(id::INTEGER, 32),
+        _ => return None,
+    };
+    Some((format!("tunnel {}", tunnel.key()), kind))
 }
 
 fn system(osf: &Osf) -> Option<(String, Kind)> {
@@ -124,6 +163,10 @@ fn transformation(xfrm: &Xfrm) -> Option<(String, Kind)> {
     };
     Some((format!("ipsec {direction} {number}{}", xfrm.key()), kind))
 }
+
+/// `NFT_INNER_NH | NFT_INNER_TH`, and `NFT_INNER_LL` besides.
+const GRE_HEADERS: u32 = 0xc;
+const GRETAP_HEADERS: u32 = 0xe;
 
 /// `NFT_EXTHDR_F_PRESENT` of `linux/netfilter/nf_tables.h`.
 const PRESENT: u32 = 1;

@@ -32,8 +32,10 @@ mod raw;
 mod rule;
 mod scope;
 mod set;
+mod shown;
 mod stateful;
 mod typeof_;
+mod types;
 
 use std::fmt::{self, Write as _};
 
@@ -218,66 +220,4 @@ fn head(table: &Table) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::Ipv4Addr;
-
-    use crate::nft::expr::Counter;
-    use crate::nft::{
-        Chain, Comment, DataType, Element, Family, L4Proto, Mark, Name, Port, Rule, Set, Table, ct,
-        ip, meta, tcp,
-    };
-
-    fn rule() -> Rule {
-        let table = Table::new(Family::INET, Name::constant("t"));
-        Rule::new(&Chain::new(&table, Name::constant("c")))
-    }
-
-    #[test]
-    fn rule_reads_as_it_was_written() {
-        let rule = rule()
-            .matching(meta::iifname().starts_with("tap"))
-            .matching(ip::saddr().within("10.0.0.0/9".parse().unwrap()))
-            .matching(tcp::dport().between(Port(80), Port(90)))
-            .matching(ct::state().any_of(ct::State::NEW | ct::State::RELATED))
-            .accept()
-            .comment(Comment::constant("web"));
-        assert_eq!(
-            rule.to_string(),
-            "iifname \"tap*\" ip saddr 10.0.0.0/9 tcp dport 80-90 ct state related,new accept comment \"web\"",
-        );
-    }
-
-    #[test]
-    fn condition_before_an_action_is_kept() {
-        let rule = rule()
-            .matching(meta::l4proto().equal(L4Proto::TCP))
-            .expression(Counter::new())
-            .matching(tcp::dport().equal(Port(80)));
-        assert_eq!(
-            rule.to_string(),
-            "meta l4proto tcp counter packets 0 bytes 0 tcp dport 80",
-        );
-    }
-
-    #[test]
-    fn what_was_never_loaded_stands_in_brackets() {
-        let lost = rule().expression(crate::nft::expr::Cmp::new(
-            crate::nft::Register::FIRST,
-            crate::nft::expr::CmpOp::EQ,
-            Mark(1).into(),
-        ));
-        assert!(lost.to_string().starts_with("[ Cmp("), "{lost}");
-    }
-
-    #[test]
-    fn element_prints_by_the_types_of_its_set() {
-        let table = Table::new(Family::IP, Name::constant("t"));
-        let key = [DataType::IPV4_ADDR, DataType::INET_SERVICE];
-        let map = Set::map(&table, Name::constant("m"), &key, &[DataType::MARK]);
-        let element = Element::new((Ipv4Addr::LOCALHOST, Port(80))).data(Mark(5));
-        assert_eq!(
-            map.element(&element).to_string(),
-            "127.0.0.1 . 80 : 0x00000005",
-        );
-    }
-}
+mod tests;

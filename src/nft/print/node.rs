@@ -1,5 +1,6 @@
 //! What a register holds, as a tree of the expressions that made it.
 
+use super::headers::Header;
 use super::kind::Kind;
 use super::protocols::{Found, Protocols};
 use crate::nft::expr::{ExthdrOp, MetaKey, PayloadBase};
@@ -32,6 +33,8 @@ pub(super) enum Node {
     },
     /// With its bytes turned around.
     Swapped(Box<Self>),
+    /// Of the packet inside of a tunnel's.
+    Inside(&'static Header, Box<Self>),
     /// A hash of registers: what follows the key, and the keys.
     Hashed { keys: Vec<Self>, tail: String },
     /// What a map holds.
@@ -133,6 +136,15 @@ impl Bits {
 }
 
 impl Node {
+    /// What `outer` makes of this. Inside of a tunnel, it makes that of what
+    /// is inside.
+    pub(super) fn within(self, outer: impl FnOnce(Box<Self>) -> Self) -> Self {
+        match self {
+            Self::Inside(tunnel, inner) => Self::Inside(tunnel, Box::new(outer(inner))),
+            other => outer(Box::new(other)),
+        }
+    }
+
     /// The bits of the packet that are left by masks and shifts to the right,
     /// if it is that.
     pub(super) fn bits(&self) -> Option<Bits> {

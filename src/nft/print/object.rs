@@ -1,10 +1,13 @@
 //! Named objects and flowtables as blocks.
 
 use super::actions;
-use super::kind::{Kind, duration, id};
+use super::kind::{self, Kind, duration, id};
 use super::scope::Scope;
 use super::stateful;
-use crate::nft::{CtTimeout, Family, Flowtable, FlowtableFlags, L4Proto, NamedObject, ObjectState};
+use crate::nft::{
+    CtTimeout, Family, Flowtable, FlowtableFlags, L4Proto, NamedObject, ObjectState, TunnelInfo,
+    TunnelOption,
+};
 
 /// The lines of an object in its table.
 pub(super) fn block(object: &NamedObject, scope: Scope<'_>) -> String {
@@ -67,6 +70,7 @@ pub(super) fn block(object: &NamedObject, scope: Scope<'_>) -> String {
             lines.push(family(one.l3proto()));
         }
         ObjectState::Secmark(one) => lines.push(format!("\"{}\"", one.context())),
+        ObjectState::Tunnel(one) => lines.extend(tunnel(one)),
         other => lines.push(format!("[ {other:?} ]")),
     }
     let mut text = format!("\t{} {} {{\n", object.kind(), object.name());
@@ -98,6 +102,69 @@ pub(super) fn flowtable(flowtable: &Flowtable) -> String {
     }
     text.push_str("\t}\n");
     text
+}
+
+/// The lines of a tunnel, as `nft` writes them from 1.1.6 on.
+fn tunnel(tunnel: &TunnelInfo) -> Vec<String> {
+    let mut lines = vec![format!("id {}", tunnel.id())];
+    if let Some(ends) = tunnel.ip() {
+        lines.extend(ends.local().map(|local| format!("ip saddr {local}")));
+        lines.push(format!("ip daddr {}", ends.remote()));
+    }
+    if let Some(ends) = tunnel.ip6() {
+        lines.extend(ends.local().map(|local| format!("ip6 saddr {local}")));
+        lines.push(format!("ip6 daddr {}", ends.remote()));
+        if *ends.flow_label() != 0 {
+            lines.push(format!("[ flowlabel {} ]", ends.flow_label()));
+        }
+    }
+    for (word, number) in [
+        ("sport", *tunnel.source_port()),
+        ("dport", *tunnel.port()),
+        ("tos", (*tunnel.tos()).into()),
+        ("ttl", (*tunnel.ttl()).into()),
+    ] {
+        if number != 0 {
+            lines.push(format!("{word} {number}"));
+        }
+    }
+    if *tunnel.flags() != 0 {
+        lines.push(format!("[ flags {:#x} ]", tunnel.flags()));
+    }
+    for option in tunnel.options().into_iter().flatten() {
+        lines.extend(match option {
+            TunnelOption::Vxlan(policy) => block_of("vxlan", &[format!("gbp {policy}")]),
+            TunnelOption::Erspan1(index) => {
+                block_of("erspan", &["version 1".into(), format!("index {index}")])
+            }
+            TunnelOption::Erspan2(hardware, direction) => {
+                let way = if *direction == 0 { "ingress" } else { "egress" };
+                let way = format!("direction {way}");
+                block_of(
+                    "erspan",
+                    &["version 2".into(), way, format!("id {hardware}")],
+                )
+            }
+            TunnelOption::Geneve(class, kind, data) => {
+                let data = kind::hex(data);
+                let line = format!("class {class:#x} opt-type {kind:#x} data \"{data}\"");
+                block_of("geneve", &[line])
+            }
+            TunnelOption::Other(..) => vec![format!("[ {option:?} ]")],
+        });
+    }
+    lines
+}
+
+/// A block inside of an object.
+fn block_of(name: &str, lines: &[String]) -> Vec<String> {
+    let first = format!("{name} {{");
+    let inside = lines.iter().map(|line| format!("\t{line}"));
+    [first]
+        .into_iter()
+        .chain(inside)
+        .chain(["}".to_owned()])
+        .collect()
 }
 
 fn is_option(word: &&str) -> bool {

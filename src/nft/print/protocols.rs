@@ -19,6 +19,8 @@ pub(super) struct Protocols {
     ethernet: bool,
     /// Whether an address of the link layer was read.
     linked: bool,
+    /// The tunnel that the packet came out of.
+    tunnel: Option<&'static Header>,
 }
 
 /// The header of the network layer.
@@ -71,6 +73,19 @@ impl Protocols {
             ethernet: matches!(family, Family::BRIDGE | Family::NETDEV),
             ..Self::default()
         }
+    }
+
+    /// Of the packet inside of a tunnel's.
+    pub(super) fn inside(tunnel: &'static Header) -> Self {
+        Self {
+            tunnel: Some(tunnel),
+            ..Self::of(Family::NETDEV)
+        }
+    }
+
+    /// The tunnel that the packet came out of.
+    pub(super) const fn tunnel(&self) -> Option<&'static Header> {
+        self.tunnel
     }
 
     pub(super) const fn network(&self) -> Option<Network> {
@@ -214,6 +229,7 @@ impl Protocols {
                 Some(header) => vec![header],
                 None => vec![&headers::TH],
             },
+            PayloadBase::TUNNEL => self.tunnel.into_iter().collect(),
             _ => Vec::new(),
         }
     }
@@ -228,6 +244,12 @@ impl Protocols {
             | (Dependency::VlanType(Network::Ip), "ip")
             | (Dependency::VlanType(Network::Ip6), "ip6")
             | (Dependency::VlanType(Network::Arp), "arp") => true,
+            (Dependency::EtherType(ETH_P_IP), "ip" | "icmp" | "igmp")
+            | (Dependency::EtherType(ETH_P_IPV6), "ip6" | "icmpv6")
+                if self.tunnel.is_some() =>
+            {
+                true
+            }
             (Dependency::EtherType(ETH_P_ARP) | Dependency::Protocol(Network::Arp), "arp")
             | (Dependency::Protocol(Network::Ip), "ip")
             | (Dependency::Protocol(Network::Ip6), "ip6") => either,
@@ -239,7 +261,9 @@ impl Protocols {
             | (Dependency::NfProto(Network::Ip6), "ip6" | "icmpv6") => family == Family::INET,
             (Dependency::Protocol(Network::Ip), "icmp" | "igmp")
             | (Dependency::Protocol(Network::Ip6), "icmpv6") => family == Family::NETDEV,
-            (Dependency::L4Proto(number), _) => found.header.protocol == Some(number),
+            (Dependency::L4Proto(number), _) => {
+                self.tunnel != Some(found.header) && found.header.protocol == Some(number)
+            }
             (Dependency::Icmp, _) => found.implies_type,
             _ => false,
         }

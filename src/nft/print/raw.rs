@@ -10,18 +10,9 @@ pub(super) fn expression(expression: &Expr) -> String {
             let bytes = unknown.attributes().unwrap_or_default();
             format!("[ {} {} ]", unknown.name(), super::kind::hex(bytes))
         }
-        Expr::XtMatch(xt) => format!(
-            "[ match {} {} {} ]",
-            xt.extension(),
-            xt.revision(),
-            super::kind::hex(xt.info())
-        ),
-        Expr::XtTarget(xt) => format!(
-            "[ target {} {} {} ]",
-            xt.extension(),
-            xt.revision(),
-            super::kind::hex(xt.info())
-        ),
+        // As `nft` lists those that it has no translator for.
+        Expr::XtMatch(xt) => format!("xt match \"{}\"", xt.extension()),
+        Expr::XtTarget(xt) => format!("xt target \"{}\"", xt.extension()),
         other => format!("[ {other:?} ]"),
     }
 }

@@ -3,9 +3,10 @@
 
 use super::elements;
 use super::fields;
+use super::headers::Header;
 use super::kind::{Kind, id};
 use super::loads;
-use super::node::{Bits, Node, Run, is_zero};
+use super::node::Node;
 use super::protocols::{Dependency, Found, Protocols};
 use super::scope::Scope;
 use super::{compare, raw};
@@ -45,6 +46,9 @@ pub(super) struct Reader<'a> {
     statements: Vec<String>,
     /// Conditions that a later one may imply, and their places.
     pending: Vec<(usize, Dependency)>,
+    /// The same of the packet inside of a tunnel's.
+    inner_protocols: Protocols,
+    inner_pending: Vec<(usize, Dependency)>,
 }
 
 /// What lies in registers from `slot` on.
@@ -57,15 +61,6 @@ struct Loaded {
     node: Node,
 }
 
-/// A text and the kind of the value that it stands for.
-#[derive(Debug)]
-pub(super) struct Shown {
-    pub(super) text: String,
-    pub(super) kind: Kind,
-    /// How strongly its outermost operator binds, 0 for none.
-    pub(super) binds: u8,
-}
-
 impl<'a> Reader<'a> {
     fn new(scope: Scope<'a>) -> Self {
         Self {
@@ -74,7 +69,39 @@ impl<'a> Reader<'a> {
             registers: Vec::new(),
             statements: Vec::new(),
             pending: Vec::new(),
+            inner_protocols: Protocols::default(),
+            inner_pending: Vec::new(),
         }
+    }
+
+    /// Does `work` with what is known about the packet inside of a tunnel's,
+    /// and names the tunnel in what it says.
+    pub(super) fn inside<T>(
+        &mut self,
+        tunnel: &'static Header,
+        work: impl FnOnce(&mut Self) -> Option<T>,
+    ) -> Option<T> {
+        if self.inner_protocols.tunnel() != Some(tunnel) {
+            self.inner_protocols = Protocols::inside(tunnel);
+            self.inner_pending.clear();
+        }
+        self.leave_out(|_, dependency| match dependency {
+            Dependency::L4Proto(number) => tunnel.protocol == Some(number),
+            _ => false,
+        });
+        let place = self.statements.len();
+        self.exchange();
+        let done = work(self);
+        self.exchange();
+        for statement in self.statements.iter_mut().skip(place) {
+            *statement = named(tunnel, statement);
+        }
+        done
+    }
+
+    fn exchange(&mut self) {
+        std::mem::swap(&mut self.protocols, &mut self.inner_protocols);
+        std::mem::swap(&mut self.pending, &mut self.inner_pending);
     }
 
     /// Takes one expression, and as many of the `next` as it returns.
@@ -114,7 +141,7 @@ impl<'a> Reader<'a> {
                 let node = self.read(*turn.from(), *turn.length())?;
                 let node = match node {
                     Node::Swapped(of) => *of,
-                    other => Node::Swapped(Box::new(other)),
+                    other => other.within(Node::Swapped),
                 };
                 self.write(*turn.to(), *turn.length(), node);
             }
@@ -155,29 +182,23 @@ impl<'a> Reader<'a> {
     }
 
     fn bitwise(&mut self, bitwise: &Bitwise) -> Option<()> {
-        let of = Box::new(self.read(*bitwise.from(), *bitwise.length())?);
+        let of = self.read(*bitwise.from(), *bitwise.length())?;
         let by = || -> Option<u32> {
             let bytes = bitwise.data()?.as_bytes().first_chunk::<4>()?;
             Some(u32::from_ne_bytes(*bytes))
         };
         let node = match *bitwise.op() {
-            BitwiseOp::MASK_XOR => Node::Masked {
-                of,
-                mask: bitwise.mask()?.as_bytes().to_vec(),
-                xor: bitwise.xor()?.as_bytes().to_vec(),
-            },
-            BitwiseOp::LSHIFT => Node::Shifted {
-                of,
-                left: true,
-                by: by()?,
-            },
-            BitwiseOp::RSHIFT => Node::Shifted {
-                of,
-                left: false,
-                by: by()?,
-            },
+            BitwiseOp::MASK_XOR => {
+                let mask = bitwise.mask()?.as_bytes().to_vec();
+                let xor = bitwise.xor()?.as_bytes().to_vec();
+                of.within(|of| Node::Masked { of, mask, xor })
+            }
+            op @ (BitwiseOp::LSHIFT | BitwiseOp::RSHIFT) => {
+                let (left, by) = (op == BitwiseOp::LSHIFT, by()?);
+                of.within(|of| Node::Shifted { of, left, by })
+            }
             op @ (BitwiseOp::AND | BitwiseOp::OR | BitwiseOp::XOR) => Node::Joined {
-                left: of,
+                left: Box::new(of),
                 operator: match op {
                     BitwiseOp::AND => "&",
                     BitwiseOp::OR => "|",
@@ -263,6 +284,7 @@ impl<'a> Reader<'a> {
     /// stays before it.
     pub(super) fn act(&mut self, text: String) {
         self.pending.clear();
+        self.inner_pending.clear();
         self.statements.push(text);
     }
 
@@ -295,123 +317,14 @@ impl<'a> Reader<'a> {
         self.protocols.reads(found);
         self.leave_out(|protocols, dependency| protocols.implies(found, dependency));
     }
+}
 
-    /// The text of `node` and its kind; `None` if it has none.
-    pub(super) fn show(&mut self, node: &Node) -> Option<Shown> {
-        if let Some(bits) = node.bits() {
-            return Some(self.show_bits(bits, matches!(node, Node::Swapped(_))));
-        }
-        let plain = |text: String, kind| Shown {
-            text,
-            kind,
-            binds: 0,
-        };
-        Some(match node {
-            Node::Packet(_) => return None,
-            Node::Meta(_, text, kind) => plain((*text).to_owned(), *kind),
-            Node::Named(text, kind) => plain(text.clone(), *kind),
-            Node::Constant(data) => plain(
-                super::kind::hex(data.as_bytes()),
-                Kind::network(id::RAW, width(data).saturating_mul(8)),
-            ),
-            Node::Swapped(of) => {
-                let mut shown = self.show(of)?;
-                shown.kind.order = super::node::swapped(shown.kind.order);
-                shown
-            }
-            Node::Masked { of, mask, xor } => {
-                let left = self.show(of)?;
-                super::binary::masked(left, mask, xor)?
-            }
-            Node::Shifted { of, left, by } => {
-                let shown = self.show(of)?;
-                let operator = if *left { "<<" } else { ">>" };
-                super::binary::join(&shown, operator, &by.to_string(), 0)
-            }
-            Node::Joined {
-                left,
-                operator,
-                right,
-            } => {
-                let left = self.show(left)?;
-                let right = self.show(right)?;
-                super::binary::join(&left, operator, &right.text, right.binds)
-            }
-            Node::Hashed { keys, tail } => {
-                let (text, _) = self.show_all(keys)?;
-                plain(format!("jhash {text} {tail}"), Kind::host(id::INTEGER, 32))
-            }
-            Node::Mapped { keys, map, data } => {
-                let (key, kinds) = self.show_all(keys)?;
-                let text = self.scope.set(map, &kinds);
-                let kind = Kind::all_of(*data).first().copied();
-                plain(
-                    format!("{key} map {text}"),
-                    kind.unwrap_or(Kind::network(id::RAW, 0)),
-                )
-            }
-        })
-    }
-
-    /// The text of `node` as a key or as what has bounds: a part of a byte
-    /// stands for itself, whatever lies behind it.
-    pub(super) fn show_key(&mut self, node: &Node) -> Option<Shown> {
-        if let Node::Masked { of, mask, xor } = node
-            && let (Node::Packet(bits), true) = (of.as_ref(), is_zero(xor))
-            && let Some(run) = Run::of(mask)
-            && let Some(found) = bits.under(run).field(&self.protocols)
-        {
-            self.used(found);
-            let kind = Kind {
-                shift: run.behind,
-                ..found.field.kind
-            };
-            return Some(Shown {
-                text: found.text(),
-                kind,
-                binds: 0,
-            });
-        }
-        self.show(node)
-    }
-
-    /// The texts of `nodes`, joined by dots, and their kinds.
-    pub(super) fn show_all(&mut self, nodes: &[Node]) -> Option<(String, Vec<Kind>)> {
-        let mut texts = Vec::new();
-        let mut kinds = Vec::new();
-        for node in nodes {
-            let shown = self.show_key(node)?;
-            texts.push(shown.text);
-            kinds.push(shown.kind);
-        }
-        Some((texts.join(" . "), kinds))
-    }
-
-    fn show_bits(&mut self, bits: Bits, swapped: bool) -> Shown {
-        let found = bits.field(&self.protocols);
-        let (text, mut kind) = match found {
-            Some(found) => {
-                self.used(found);
-                (found.text(), found.field.kind)
-            }
-            None => (bits.raw(), Kind::network(id::RAW, bits.width)),
-        };
-        if swapped {
-            kind.order = super::node::swapped(kind.order);
-        }
-        Shown {
-            text,
-            kind,
-            binds: 0,
-        }
-    }
-
-    /// The text of a value that is stored as one of this kind.
-    pub(super) fn stored(&mut self, node: &Node, kind: Kind) -> Option<String> {
-        match node {
-            Node::Constant(data) => Some(kind.value(data.as_bytes())),
-            other => self.show(other).map(|shown| shown.text),
-        }
+/// A text about what is inside of a tunnel; its own header has its name.
+pub(super) fn named(tunnel: &Header, text: &str) -> String {
+    match text.strip_prefix(tunnel.name) {
+        Some(rest) if rest.starts_with(' ') => text.to_owned(),
+        _ if text.is_empty() => String::new(),
+        _ => format!("{} {text}", tunnel.name),
     }
 }
 
@@ -424,6 +337,6 @@ pub(super) fn or_of_set(kinds: Vec<Kind>, key: KeyType) -> Vec<Kind> {
     }
 }
 
-fn width(data: &Data) -> u32 {
+pub(super) fn width(data: &Data) -> u32 {
     u32::try_from(data.as_bytes().len()).unwrap_or_default()
 }

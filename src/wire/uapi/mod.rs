@@ -1,9 +1,12 @@
 //! The kernel's numbers, each written once and compared with the kernel's
 //! headers by a test.
 
+pub mod bpf;
 pub mod conntrack;
 pub mod if_link;
+pub mod inet_diag;
 pub mod ip;
+pub mod ip6_tables;
 pub mod neighbour;
 pub mod netfilter;
 pub mod netlink;
@@ -16,6 +19,12 @@ pub mod nf_tables_obj;
 pub mod nf_tables_stmt;
 pub mod nfnetlink;
 pub mod rtnetlink;
+pub mod sock_diag;
+pub mod xt_addrtype;
+pub mod xt_conntrack;
+pub mod xt_multiport;
+pub mod xt_tcpudp;
+pub mod xtables;
 
 /// A number as the kernel's header has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,9 +51,12 @@ impl Number {
 
 /// Every number of this crate, header by header.
 pub const ALL: &[&[Number]] = &[
+    bpf::NUMBERS,
     conntrack::NUMBERS,
     if_link::NUMBERS,
+    inet_diag::NUMBERS,
     ip::NUMBERS,
+    ip6_tables::NUMBERS,
     neighbour::NUMBERS,
     netfilter::NUMBERS,
     netlink::NUMBERS,
@@ -57,6 +69,12 @@ pub const ALL: &[&[Number]] = &[
     nf_tables_stmt::NUMBERS,
     nfnetlink::NUMBERS,
     rtnetlink::NUMBERS,
+    sock_diag::NUMBERS,
+    xt_addrtype::NUMBERS,
+    xt_conntrack::NUMBERS,
+    xt_multiport::NUMBERS,
+    xt_tcpudp::NUMBERS,
+    xtables::NUMBERS,
 ];
 
 /// Defines a header's numbers and their table.

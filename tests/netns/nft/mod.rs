@@ -1,7 +1,12 @@
 //! Batches against the kernel, with `nft` as the judge.
 
 mod corpus;
+mod events;
+mod kinds;
+mod numbers;
+mod objects;
 mod print;
+mod refusals;
 mod ruleset;
 mod verbs;
 
@@ -10,13 +15,11 @@ use std::net::Ipv4Addr;
 
 use libtest_mimic::Trial;
 use netlink_packet_core::NetlinkSerializable;
-use tapwire::Error;
 use tapwire::conn::{Connection, Requests};
-use tapwire::error::Part;
 use tapwire::nft::expr::Limit;
 use tapwire::nft::{
-    Batch, Chain, Comment, Counts, DataType, Element, Expr, Family, L4Proto, Name, Nft, Port,
-    Register, Rule, Set, Table, Verdict,
+    Batch, Chain, Comment, Counts, DataType, Element, Expr, Family, L4Proto, Name, Nft, Port, Rule,
+    Set, Table, Verdict,
 };
 use tapwire::wire::Flags;
 use tapwire::wire::uapi::nf_tables_expr::NFT_LIMIT_F_INV;
@@ -39,20 +42,24 @@ pub(crate) fn trials() -> Vec<Trial> {
     let corpus =
         trials![needs ["nft", "ip"]: corpus_tables_are_copied, corpus_prints_as_nft_lists_it];
     let alone = trials![
-        bad_operation_is_named_and_nothing_is_changed,
-        bad_element_is_named,
-        clash_of_an_element_is_named,
         hundred_thousand_elements_go_through,
-        stale_generation_is_refused,
         element_is_found_by_its_key,
         destroy_of_the_absent_is_no_error,
-        latched_fault_is_reported_and_nothing_is_sent,
-        failed_batch_can_be_committed_again,
     ];
-    [judged, corpus, alone, verbs::trials()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        judged,
+        corpus,
+        alone,
+        events::trials(),
+        kinds::trials(),
+        numbers::trials(),
+        objects::trials(),
+        refusals::trials(),
+        verbs::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn corpus_prints_as_nft_lists_it() {
@@ -71,6 +78,10 @@ const TEXT: &str = include_str!("../../testdata/ruleset.nft");
 
 fn table() -> Table {
     Table::new(Family::INET, Name::constant("t"))
+}
+
+fn name(name: &'static str) -> Name {
+    Name::constant(name)
 }
 
 fn addresses() -> Set {
@@ -298,71 +309,6 @@ fn foreign_names_are_listed() {
     assert_eq!(nft.chains(other).unwrap().len(), 1);
 }
 
-fn bad_operation_is_named_and_nothing_is_changed() {
-    let mut nft = begin();
-    let chain = Chain::new(&table(), Name::constant("c"));
-    let bad = Rule::new(&chain)
-        .expression(tapwire::nft::expr::Meta::new(
-            Register::FIRST,
-            tapwire::nft::expr::MetaKey::MARK,
-        ))
-        .expression(tapwire::nft::expr::Lookup::new(
-            Name::constant("nowhere"),
-            Register::FIRST,
-        ));
-    let mut batch = Batch::new();
-    batch.add(&chain).add(&Rule::new(&chain).accept()).add(&bad);
-    let error = nft.commit(&mut batch).unwrap_err();
-    let Error::Refused { operation, source } = &error else {
-        panic!("{error:?}")
-    };
-    assert_eq!(operation.what(), "add rule inet t c");
-    assert_eq!(operation.index(), Some(2));
-    assert_eq!(operation.failing_part(), Some(Part::Expression(1)));
-    assert!(source.offset().is_some());
-    assert!(error.is_not_found());
-    assert!(nft.chains(&table()).unwrap().is_empty());
-}
-
-fn bad_element_is_named() {
-    let mut nft = begin();
-    let gone = Set::new(
-        &table(),
-        Name::constant("addresses"),
-        &[DataType::IPV4_ADDR],
-    );
-    let mut batch = Batch::new();
-    batch.add_elements(&gone, [Element::new(host(1))]);
-    nft.commit(&mut batch).unwrap();
-    batch.add_elements(&gone, [Element::new(host(2))]);
-    batch.delete_elements(&gone, [host(1), host(2), host(9)].map(Element::new));
-    let error = nft.commit(&mut batch).unwrap_err();
-    let Error::Refused { operation, .. } = &error else {
-        panic!("{error:?}")
-    };
-    assert_eq!(
-        operation.to_string(),
-        "operation 1: delete element inet t addresses, element 2"
-    );
-    assert_eq!(nft.elements(&gone).unwrap().len(), 1);
-}
-
-fn clash_of_an_element_is_named() {
-    let mut nft = begin();
-    let mut batch = Batch::new();
-    batch.add_elements(&ports(), [exposed(80, 2), exposed(81, 2)]);
-    nft.commit(&mut batch).unwrap();
-    batch.add_elements(&ports(), [exposed(80, 2)]);
-    nft.commit(&mut batch).unwrap();
-    batch.add_elements(&ports(), [exposed(82, 3), exposed(80, 3)]);
-    let error = nft.commit(&mut batch).unwrap_err();
-    assert!(error.is_exists());
-    assert_eq!(
-        error.to_string(),
-        "operation 0: add element inet t ports, element 1"
-    );
-}
-
 fn hundred_thousand_elements_go_through() {
     let mut nft = begin();
     let mut batch = Batch::new();
@@ -385,29 +331,6 @@ fn hundred_thousand_elements_go_through() {
     batch.destroy_elements(&addresses(), &elements);
     nft.commit(&mut batch).unwrap();
     assert_eq!(nft.elements(&addresses()).unwrap().len(), 0);
-}
-
-fn stale_generation_is_refused() {
-    let mut nft = begin();
-    let generation = nft.generation().unwrap();
-    let mut batch = Batch::new();
-    batch
-        .based_on(generation)
-        .add_elements(&addresses(), [Element::new(host(1))]);
-    nft.commit(&mut batch).unwrap();
-    batch
-        .add_elements(&addresses(), [Element::new(host(2))])
-        .based_on(generation);
-    let error = nft.commit(&mut batch).unwrap_err();
-    assert!(
-        matches!(error, Error::Stale { generation: stale } if stale == generation),
-        "{error:?}"
-    );
-    assert_eq!(nft.elements(&addresses()).unwrap().len(), 1);
-    let generation = nft.generation().unwrap();
-    batch.based_on(generation);
-    nft.commit(&mut batch).unwrap();
-    assert_eq!(nft.elements(&addresses()).unwrap().len(), 2);
 }
 
 fn element_is_found_by_its_key() {
@@ -438,40 +361,4 @@ fn destroy_of_the_absent_is_no_error() {
     assert!(nft.tables().unwrap().is_empty());
     batch.delete(&table());
     assert!(nft.commit(&mut batch).unwrap_err().is_not_found());
-}
-
-fn latched_fault_is_reported_and_nothing_is_sent() {
-    let mut nft = begin();
-    let generation = nft.generation().unwrap();
-    let mut batch = Batch::new();
-    batch.add_elements(&addresses(), [Element::new(host(1))]);
-    batch.add_elements(&addresses(), [Element::new(Port(1))]);
-    assert!(matches!(
-        nft.commit(&mut batch).unwrap_err(),
-        Error::Invalid(_)
-    ));
-    batch.clear();
-    let chain = Chain::new(&table(), Name::constant("c"));
-    batch
-        .add(&chain)
-        .add(&Rule::new(&chain).lookup(&[tapwire::nft::ip6::saddr()], &addresses()));
-    assert!(matches!(
-        nft.commit(&mut batch).unwrap_err(),
-        Error::Invalid(_)
-    ));
-    assert_eq!(nft.generation().unwrap(), generation);
-}
-
-fn failed_batch_can_be_committed_again() {
-    let mut nft = begin();
-    let mut batch = Batch::new();
-    batch.delete_elements(&addresses(), [Element::new(host(1))]);
-    nft.commit(&mut batch).unwrap_err();
-    let mut other = Batch::new();
-    other.add_elements(&addresses(), [Element::new(host(1)), Element::new(host(2))]);
-    nft.commit(&mut other).unwrap();
-    batch.delete_elements(&addresses(), [Element::new(host(2))]);
-    assert_eq!(batch.len(), 2);
-    nft.commit(&mut batch).unwrap();
-    assert!(nft.elements(&addresses()).unwrap().is_empty());
 }

@@ -1,0 +1,303 @@
+//! Others that translate what is for an exposed port, or listen on it.
+
+use std::net::{TcpListener, UdpSocket};
+
+use libtest_mimic::Trial;
+use tapwire::error::Winner;
+use tapwire::{Conflict, Exposure, Host, Owner};
+
+use super::{Node, PORT};
+use crate::support::trials;
+use crate::world::{GUEST_PORT, NODE};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let mut trials = trials![needs ["nft"]:
+        earlier_translation_is_found_and_takes_the_port,
+        maps_are_asked_for_the_port_alone,
+        ranges_of_ports_tell_each_rule_once,
+        translation_of_other_ports_is_no_conflict,
+        translation_that_depends_on_the_source_may_take_the_port,
+        other_owner_that_exposes_the_port_is_found,
+    ];
+    trials.extend(trials![needs ["nft", "iptables-nft"]:
+        later_translation_by_iptables_is_a_clash,
+    ]);
+    trials.extend(trials![needs ["nft", "iptables-legacy"]:
+        later_translation_by_legacy_iptables_is_a_clash,
+    ]);
+    trials.extend(trials![process_that_listens_on_a_wanted_port_is_found]);
+    trials
+}
+
+/// Ports that are translated: wanted port, chain, rule, who wins, certain.
+type Translated = (String, String, String, Winner, bool);
+
+fn translated(conflicts: &[Conflict]) -> Vec<Translated> {
+    let one = |conflict: &Conflict| match conflict {
+        Conflict::Translated {
+            port,
+            chain,
+            rule,
+            wins,
+            certain,
+        } => Some((
+            port.to_string(),
+            chain.to_string(),
+            rule.text().to_owned(),
+            *wins,
+            *certain,
+        )),
+        _ => None,
+    };
+    conflicts.iter().filter_map(one).collect()
+}
+
+fn ports(conflicts: &[Conflict]) -> Vec<(String, Winner, bool)> {
+    let of = |(port, _, _, wins, certain)| (port, wins, certain);
+    translated(conflicts).into_iter().map(of).collect()
+}
+
+fn nat(node: &Node, priority: i32, rules: &str) {
+    let table = format!(
+        "table inet site {{\nchain pre {{ type nat hook prerouting priority {priority}; {rules}\n}}\n}}\n"
+    );
+    node.run("nft", &[&table]);
+}
+
+fn earlier_translation_is_found_and_takes_the_port() {
+    let mut node = Node::new();
+    nat(
+        &node,
+        -110,
+        "meta nfproto ipv4 tcp dport 8000-8100 counter redirect to :9",
+    );
+    assert!(node.silent(0) && node.exposed(1));
+    let conflicts = node.conflicts();
+    let found = translated(&conflicts);
+    let [(port, chain, rule, Winner::Foreign, true)] = found.as_slice() else {
+        panic!("{conflicts:#?}");
+    };
+    assert_eq!((&**port, &**chain), ("tcp/8080", "chain inet site pre"));
+    assert!(rule.contains("tcp dport 8000-8100"), "{rule}");
+    // The remedy is a command.
+    let remedy = conflicts[0].remedy();
+    let (_, command) = remedy.split_once(", or ").unwrap();
+    node.sh(command);
+    assert_eq!(node.conflicts(), []);
+    assert!(node.exposed(0));
+}
+
+fn maps_are_asked_for_the_port_alone() {
+    let mut node = Node::new();
+    nat(
+        &node,
+        -110,
+        "meta l4proto tcp dnat ip to ip daddr . tcp dport map { 203.0.113.2 . 8080 : 192.0.2.9 . 80, 203.0.113.2 . 8081 : 192.0.2.9 . 81 }
+         meta l4proto . th dport vmap { udp . 8080 : drop, tcp . 8090 : goto other }
+         }
+         chain other { meta l4proto tcp redirect to :9",
+    );
+    let wanted = |texts: &[&str]| -> Vec<Exposure> {
+        let guest = format!("->198.18.0.2:{GUEST_PORT}");
+        let one = |text: &&str| format!("{text}{guest}").parse().unwrap();
+        texts.iter().map(one).collect()
+    };
+    let all = wanted(&[
+        "tcp/8080",
+        "tcp/203.0.113.1:8080",
+        "tcp/203.0.113.2:8081",
+        "tcp/8082",
+        "tcp/8090",
+        "udp/8090",
+    ]);
+    let conflicts = node.host.conflicts(&all).unwrap();
+    assert_eq!(
+        ports(&conflicts),
+        [
+            ("tcp/8080".to_owned(), Winner::Foreign, true),
+            ("tcp/203.0.113.2:8081".to_owned(), Winner::Foreign, true),
+            ("tcp/8090".to_owned(), Winner::Foreign, true),
+        ]
+    );
+}
+
+fn ranges_of_ports_tell_each_rule_once() {
+    let mut node = Node::new();
+    nat(
+        &node,
+        -110,
+        "tcp dport { 8090, 8095 } redirect to :9; meta nfproto ipv4 tcp dport 8010-8020 redirect to :9
+         sctp dport 8030 redirect to :9",
+    );
+    let _socket = node
+        .world
+        .node
+        .run(|| TcpListener::bind("[::]:8099").unwrap());
+    let wanted: Exposure = "tcp/8000-8099->hello-world:9000-9099".parse().unwrap();
+    let conflicts = node.host.conflicts(&[wanted]).unwrap();
+    let won = |port: &str| (port.to_owned(), Winner::Foreign, true);
+    assert_eq!(
+        ports(&conflicts),
+        [won("tcp/8010"), won("tcp/8090"), won("tcp/8090")]
+    );
+    let listening = conflicts.iter().filter(
+        |conflict| matches!(conflict, Conflict::Listening { port, .. } if port.port() == 8099),
+    );
+    assert_eq!(listening.count(), 2, "of both families");
+}
+
+fn translation_of_other_ports_is_no_conflict() {
+    let mut node = Node::new();
+    nat(
+        &node,
+        -110,
+        "tcp dport 8081 redirect to :9; udp dport 8080 redirect to :9; ip daddr 192.0.2.1 tcp dport 8080 redirect to :9
+         iifname \"eth7\" tcp dport 8080 redirect to :9; fib daddr type != local tcp dport 8080 redirect to :9
+         tcp dport != 8080 redirect to :9; tcp dport { 1, 8090-8099 } redirect to :9",
+    );
+    assert_eq!(node.conflicts(), []);
+    assert!(node.exposed(0) && node.exposed(1));
+}
+
+fn translation_that_depends_on_the_source_may_take_the_port() {
+    let mut node = Node::new();
+    nat(
+        &node,
+        -110,
+        "ip saddr 192.0.2.0/24 tcp dport 8080 redirect to :9",
+    );
+    let found = ports(&node.conflicts());
+    assert_eq!(found, [("tcp/8080".to_owned(), Winner::Foreign, false)]);
+    assert!(node.exposed(0));
+}
+
+fn other_owner_that_exposes_the_port_is_found() {
+    let mut node = Node::new();
+    let mut other = node
+        .world
+        .node
+        .run(|| Host::open(Owner::new("rik").unwrap()).unwrap())
+        .unwrap();
+    let other_ports = other.conflicts(&["tcp/8081->198.18.0.6:80".parse().unwrap()]);
+    assert_eq!(other_ports.unwrap(), []);
+    let same = other.conflicts(&["tcp/8080->198.18.0.6:80".parse().unwrap()]);
+    let same = same.unwrap();
+    assert_eq!(ports(&same), [("tcp/8080".to_owned(), Winner::Older, true)]);
+    assert_eq!(node.conflicts(), []);
+}
+
+/// As Docker publishes a port. The exposure is earlier and wins.
+fn later_translation_by_iptables_is_a_clash() {
+    let mut node = Node::new();
+    docker_publishes(&node, "iptables-nft");
+    assert!(node.exposed(0));
+    let conflicts = node.conflicts();
+    let found = translated(&conflicts);
+    let [(port, chain, _, Winner::Exposure, true)] = found.as_slice() else {
+        panic!("{conflicts:#?}");
+    };
+    assert_eq!((&**port, &**chain), ("tcp/8080", "chain ip nat PREROUTING"));
+    // Another port is none of its business.
+    node.sh("iptables-nft -t nat -F DOCKER");
+    assert_eq!(node.conflicts(), []);
+    node.sh("iptables-nft -t nat -A DOCKER -p tcp -m multiport --dports 80,8079:8081 -j REDIRECT --to-ports 9");
+    assert_eq!(ports(&node.conflicts()).len(), 1);
+    node.sh("iptables-nft -t nat -F DOCKER
+             iptables-nft -t nat -A DOCKER -p tcp -m tcp --sport 1:65535 --dport 8080 -j REDIRECT --to-ports 9
+             iptables-nft -t nat -A DOCKER -p udp -m udp --dport 8080 -j REDIRECT --to-ports 9
+             iptables-nft -t nat -A DOCKER -p tcp -m multiport ! --dports 80,8080 -j REDIRECT --to-ports 9");
+    assert_eq!(node.conflicts(), []);
+}
+
+fn later_translation_by_legacy_iptables_is_a_clash() {
+    let mut node = Node::new();
+    docker_publishes(&node, "iptables-legacy");
+    assert!(node.exposed(0));
+    let conflicts = node.conflicts();
+    let found = translated(&conflicts);
+    let [(port, chain, rule, Winner::Exposure, true)] = found.as_slice() else {
+        panic!("{conflicts:#?}");
+    };
+    assert_eq!(port, "tcp/8080");
+    assert_eq!(chain, "chain PREROUTING of table nat of iptables-legacy");
+    assert_eq!(rule, "! -i docker0 -p 6 -m tcp -j DNAT");
+    node.sh("iptables-legacy -t nat -F DOCKER
+             iptables-legacy -t nat -A DOCKER ! -i docker0 -p tcp -m tcp --dport 8081 -j DNAT --to-destination 172.17.0.2:80
+             iptables-legacy -t nat -A DOCKER -d 192.0.2.1/32 -p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.17.0.2:80");
+    assert_eq!(node.conflicts(), []);
+}
+
+fn docker_publishes(node: &Node, iptables: &str) {
+    node.sh(&format!(
+        "{iptables} -t nat -N DOCKER
+         {iptables} -t nat -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
+         {iptables} -t nat -A OUTPUT ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -j DOCKER
+         {iptables} -t nat -A DOCKER -i docker0 -j RETURN
+         {iptables} -t nat -A DOCKER ! -i docker0 -p tcp -m tcp --dport {PORT} -j DNAT --to-destination 172.17.0.2:80"
+    ));
+}
+
+fn process_that_listens_on_a_wanted_port_is_found() {
+    let mut node = Node::new();
+    let bind = |address: &str| {
+        let address = address.to_owned();
+        let tcp = || TcpListener::bind(address).unwrap();
+        node.world.node.run(tcp).unwrap()
+    };
+    let local = NODE[0];
+    let sockets = [
+        bind(&format!("{local}:8080")),
+        bind("0.0.0.0:8081"),
+        bind("[::]:8082"),
+        bind("127.0.0.1:8083"),
+        bind("[::1]:8084"),
+    ];
+    let udp = node.world.node.run(|| {
+        let connected = UdpSocket::bind("0.0.0.0:8081").unwrap();
+        connected.connect("203.0.113.7:53").unwrap();
+        (UdpSocket::bind("0.0.0.0:8080").unwrap(), connected)
+    });
+    let wanted: Vec<Exposure> = [
+        "tcp/8080->198.18.0.2:80",
+        "tcp/203.0.113.2:8080->198.18.0.2:80",
+        "udp/8080->198.18.0.2:80",
+        "tcp/8081->198.18.0.2:80",
+        "tcp/8081->[fd00::2]:80",
+        "udp/8081->198.18.0.2:80",
+        "tcp/8082->198.18.0.2:80",
+        "tcp/8082->[fd00::2]:80",
+        "tcp/8083->198.18.0.2:80",
+        "tcp/127.0.0.1:8083->198.18.0.2:80",
+        "tcp/8084->[fd00::2]:80",
+        "tcp/9->198.18.0.2:80",
+    ]
+    .map(|text| text.parse().unwrap())
+    .into();
+    let conflicts = node.host.conflicts(&wanted).unwrap();
+    let found: Vec<(String, String)> = conflicts
+        .iter()
+        .map(|conflict| match conflict {
+            Conflict::Listening { port, socket, .. } => (port.to_string(), socket.to_string()),
+            other => panic!("{other}"),
+        })
+        .collect();
+    let expected = [
+        ("tcp/8080", "203.0.113.1:8080"),
+        ("udp/8080", "0.0.0.0:8080"),
+        ("tcp/8081", "0.0.0.0:8081"),
+        ("tcp/8082", "[::]:8082"),
+        ("tcp/8082", "[::]:8082"),
+        ("tcp/127.0.0.1:8083", "127.0.0.1:8083"),
+    ];
+    let expected = expected.map(|(port, socket)| (port.to_owned(), socket.to_owned()));
+    assert_eq!(found, expected);
+    let Conflict::Listening { inode, .. } = &conflicts[0] else {
+        panic!("{conflicts:#?}");
+    };
+    let fd = std::os::fd::AsRawFd::as_raw_fd(&sockets[0]);
+    let link = std::fs::read_link(format!("/proc/self/fd/{fd}")).unwrap();
+    assert_eq!(link.to_string_lossy(), format!("socket:[{inode}]"));
+    drop(udp);
+    drop(sockets);
+    assert_eq!(node.host.conflicts(&wanted).unwrap(), []);
+}

@@ -1,0 +1,113 @@
+//! A guest with the kernel's own TCP/IP stack: a namespace behind a TAP,
+//! whose frames are carried to and from the TAP that a VMM would open.
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use rustix::event::{PollFd, PollFlags, poll};
+use tapwire::Attachment;
+use tapwire::route::{Address, LinkChange, Route, Rtnl};
+use tapwire::sys::{NetNs, Tap, TapOptions};
+
+use crate::world::{SOON, World, within};
+
+/// A running guest; it stops when dropped.
+pub(crate) struct LinuxGuest {
+    pub(crate) netns: NetNs,
+    running: Option<(UnixStream, JoinHandle<()>)>,
+}
+
+impl LinuxGuest {
+    /// Boots an attached guest.
+    pub(crate) fn start(world: &World, attachment: &Attachment) -> Self {
+        let host = Tap::from_fd(world.open_tap(attachment)).unwrap();
+        let netns = NetNs::new().unwrap();
+        let guest = netns.run(|| configure(attachment)).unwrap();
+        let (running, stop) = UnixStream::pair().unwrap();
+        let thread = thread::spawn(move || carry(&host, &guest, &stop));
+        for address in [attachment.ipv4().into(), attachment.ipv6().into()] {
+            let to = SocketAddr::new(address, CLOSED);
+            let refused = |timeout: Duration| {
+                let result = TcpStream::connect_timeout(&to, timeout / 10);
+                let kind = result.err().map(|error| error.kind());
+                (kind == Some(ErrorKind::ConnectionRefused)).then_some(())
+            };
+            // The TAP sends nothing until the kernel has seen its carrier.
+            let refused = world.node.run(|| within(SOON, refused)).unwrap();
+            refused.expect("the guest answers");
+        }
+        Self {
+            netns,
+            running: Some((running, thread)),
+        }
+    }
+}
+
+impl Drop for LinuxGuest {
+    fn drop(&mut self) {
+        if let Some((running, thread)) = self.running.take() {
+            drop(running);
+            drop(thread.join());
+        }
+    }
+}
+
+fn configure(attachment: &Attachment) -> Tap {
+    let tap = TapOptions::new("eth0".parse().unwrap())
+        .mac(attachment.mac())
+        .nonblocking()
+        .create()
+        .unwrap();
+    let index = tap.index().unwrap();
+    let net = |address, prefix| IpNet::new(address, prefix).unwrap();
+    let [any4, any6] = ["0.0.0.0/0", "::/0"].map(|net| net.parse().unwrap());
+    let mut rtnl = Rtnl::open().unwrap();
+    rtnl.apply(|changes| {
+        changes.set_link(&LinkChange::new(index).up());
+        let ipv4 = net(attachment.ipv4().into(), attachment.prefix_ipv4());
+        let ipv6 = net(attachment.ipv6().into(), attachment.prefix_ipv6());
+        changes.add_address(&Address::new(index, ipv4));
+        changes.add_address(&Address::new(index, ipv6).without_dad());
+        changes.add_route(&Route::new(any4).via(attachment.gateway_ipv4().into()));
+        let gateway = attachment.gateway_ipv6().into();
+        changes.add_route(&Route::new(any6).via(gateway).dev(index));
+    })
+    .unwrap();
+    tap
+}
+
+/// Carries frames until the other end of `stop` is dropped.
+fn carry(host: &Tap, guest: &Tap, stop: &UnixStream) {
+    let mut frame = vec![0; 65_536];
+    loop {
+        let mut descriptors = [
+            PollFd::new(stop, PollFlags::IN),
+            PollFd::new(host, PollFlags::IN),
+            PollFd::new(guest, PollFlags::IN),
+        ];
+        match poll(&mut descriptors, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return,
+        }
+        if !descriptors[0].revents().is_empty() {
+            return;
+        }
+        for (from, to) in [(host, guest), (guest, host)] {
+            for _ in 0..64 {
+                let Ok(length) = from.receive(&mut frame) else {
+                    break;
+                };
+                // A frame that the other side does not take is lost, as on a
+                // wire.
+                drop(to.send(&frame[..length]));
+            }
+        }
+    }
+}
+
+/// A port on which no guest listens.
+const CLOSED: u16 = 1;
