@@ -207,7 +207,8 @@ impl Host {
         &self.owner
     }
 
-    /// Lists the guests, by the number of their TAP, as the kernel has them.
+    /// Lists the guests with what they may do, by the number of their TAP, as
+    /// the kernel has them.
     ///
     /// # Errors
     /// What listing links or set elements returns.

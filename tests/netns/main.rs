@@ -18,6 +18,7 @@ mod bad_input;
 mod beside;
 mod conntrack;
 mod crash;
+mod dhcp;
 mod egress;
 mod expose;
 mod exposure;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         beside::trials(),
         conntrack::trials(),
         crash::trials(),
+        dhcp::trials(),
         egress::trials(),
         expose::trials(),
         exposure::trials(),

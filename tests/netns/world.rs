@@ -136,6 +136,17 @@ pub(crate) fn dropped(host: &mut Host, reason: &str) -> u64 {
         .packets
 }
 
+/// Waits until so many packets were dropped for this reason.
+#[track_caller]
+pub(crate) fn soon_dropped(host: &mut Host, reason: &str, packets: u64) {
+    let mut seen = 0;
+    let found = within(SOON, |_| {
+        seen = dropped(host, reason);
+        (seen == packets).then_some(())
+    });
+    assert_eq!(found, Some(()), "{reason}: {seen} dropped");
+}
+
 /// The addresses of an attached guest.
 pub(crate) fn address_of(attachment: &Attachment, family: usize) -> IpAddr {
     [attachment.ipv4().into(), attachment.ipv6().into()][family]
