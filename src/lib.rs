@@ -53,8 +53,8 @@ pub mod wire;
 pub use conflict::Conflict;
 pub use error::Error;
 pub use exposure::{Balance, Destination, Exposure, Label, Ports, Protocol, Target};
-pub use guest::{Attachment, Guest, GuestName, Networks};
-pub use host::{Exposed, Flows, Host, Settings};
+pub use guest::{Attachment, Egress, Guest, GuestName, Networks, Policy, Rate, Service};
+pub use host::{Dropped, Exposed, Flows, Host, Settings, Traffic};
 pub use owner::Owner;
 #[cfg(feature = "relay")]
 pub use relay::{ProxyProtocol, Relay, RelayCounters, RelaySettings};

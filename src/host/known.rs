@@ -61,6 +61,12 @@ impl Known {
         }
     }
 
+    /// The guests that this one reaches directly.
+    pub(super) fn peers_of(&self, guest: &Attachment) -> Vec<&Attachment> {
+        let all = self.guests.values();
+        all.filter(|other| guest.is_peer_of(other)).collect()
+    }
+
     /// The lowest of `slots` that no guest has and that is not in `occupied`.
     pub(super) fn free_slot(&self, slots: u32, occupied: &BTreeSet<u32>) -> Option<u32> {
         (0..slots).find(|slot| !self.guests.contains_key(slot) && !occupied.contains(slot))
@@ -140,6 +146,7 @@ impl Host {
             generation: self.nft.generation()?,
             ..Known::default()
         };
+        let mut policies = self.layout.read_policies(|set| self.nft.elements(set))?;
         let addresses6: HashMap<_, _> = self
             .elements(|layout| &layout.guard6)?
             .iter()
@@ -164,6 +171,7 @@ impl Host {
                     gateway_ipv4,
                     ipv6,
                     gateway_ipv6,
+                    policy: policies.remove(&tap).unwrap_or_default(),
                 });
             }
         }
@@ -172,8 +180,9 @@ impl Host {
             if let (Some(slot), Some(name)) = (self.slot_of(&link), name)
                 && !known.guests.contains_key(&slot)
                 && known.guest_of_name(name.as_str()).is_none()
-                && let Ok(guest) = self.unguarded(&link, slot, &name)
+                && let Ok(mut guest) = self.unguarded(&link, slot, &name)
             {
+                guest.policy = policies.remove(&guest.tap).unwrap_or_default();
                 known.attached(guest);
             }
         }

@@ -6,7 +6,11 @@ mod expose;
 mod forward_all;
 mod forwarding;
 mod known;
+mod policy;
 mod topology;
+mod traffic;
+
+pub use traffic::{Dropped, Traffic};
 
 use std::fmt;
 
@@ -203,7 +207,8 @@ impl Host {
         &self.owner
     }
 
-    /// Lists the guests, by the number of their TAP, as the kernel has them.
+    /// Lists the guests with what they may do, by the number of their TAP, as
+    /// the kernel has them.
     ///
     /// # Errors
     /// What listing links or set elements returns.

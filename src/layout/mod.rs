@@ -6,11 +6,13 @@
 
 mod exposures;
 mod guests;
+mod policy;
 mod rules;
 mod uplinks;
 
 pub(crate) use exposures::{exposure_element, exposure_key, read_exposure};
 pub(crate) use guests::read_guard;
+use policy::PolicySets;
 pub(crate) use uplinks::read_uplink;
 use uplinks::{UPLINKS4, UPLINKS6, uplink_set};
 
@@ -21,7 +23,7 @@ use crate::nft::{Batch, Comment, DataType, Family, Name, Set, Table};
 use crate::owner::Owner;
 
 /// The version of the layout, kept in the table's comment.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 
 /// The sets and maps of an owner, and the tables that hold them.
 #[derive(Debug)]
@@ -47,6 +49,8 @@ pub(crate) struct Layout {
     /// its key follows from the TAP's number alone.
     pub(crate) self4: Set,
     pub(crate) self6: Set,
+    /// What guests may do besides answering.
+    pub(crate) policy: PolicySets,
     /// The interfaces on which forwarding was switched on for the guests.
     pub(crate) uplinks4: Set,
     pub(crate) uplinks6: Set,
@@ -77,12 +81,13 @@ impl Layout {
             dnat6: map("dnat6", &[ipv6, protocol, port], &[ipv6, port]),
             dnat4_any: map("dnat4_any", &[protocol, port], &[ipv4, port]),
             dnat6_any: map("dnat6_any", &[protocol, port], &[ipv6, port]),
-            guard4: set(&table, "guard4", &[tap, mac, ipv4]).counter(),
-            guard6: set(&table, "guard6", &[tap, mac, ipv6]).counter(),
+            guard4: set(&table, "guard4", &[tap, mac, ipv4]),
+            guard6: set(&table, "guard6", &[tap, mac, ipv6]),
             guard_mac: set(&table, "guard_mac", &[tap, mac]),
             guard_arp: set(&arp, "guard", &[tap, mac, ipv4]),
             self4: set(&table, "self4", &[ipv4, ipv4]),
             self6: set(&table, "self6", &[ipv6, ipv6]),
+            policy: PolicySets::new(&table, guests),
             uplinks4: uplink_set(&table, UPLINKS4),
             uplinks6: uplink_set(&table, UPLINKS6),
             table,
@@ -93,7 +98,8 @@ impl Layout {
     /// Creates the `inet` table; refused if there is one of that name.
     pub(crate) fn create(&self, batch: &mut Batch) {
         batch.create(&self.table);
-        for set in self.exposure_maps().into_iter().chain(self.other_sets()) {
+        let sets = self.exposure_maps().into_iter().chain(self.other_sets());
+        for set in sets.chain(self.policy.all()) {
             batch.create(set);
         }
         self.create_rules(batch);

@@ -18,17 +18,23 @@ mod bad_input;
 mod beside;
 mod conntrack;
 mod crash;
+mod dhcp;
+mod egress;
 mod expose;
 mod exposure;
 mod host;
 mod isolation;
 mod linux_guest;
 mod nft;
+mod packet;
+mod policy;
+mod rates;
 mod relay;
 mod riklet;
 mod riklet_defects;
 mod route;
 mod snapshot;
+mod spoof;
 #[expect(unused_imports, reason = "its own tests run in tests/support.rs")]
 #[path = "../../examples/support/mod.rs"]
 mod stand_ins;
@@ -52,15 +58,20 @@ fn main() -> ExitCode {
         beside::trials(),
         conntrack::trials(),
         crash::trials(),
+        dhcp::trials(),
+        egress::trials(),
         expose::trials(),
         exposure::trials(),
         host::trials(),
         isolation::trials(),
         nft::trials(),
+        policy::trials(),
+        rates::trials(),
         relay::trials(),
         riklet::trials(),
         riklet_defects::trials(),
         route::trials(),
+        spoof::trials(),
         sys::trials(),
         topology::trials(),
     ]

@@ -7,9 +7,7 @@ use crate::nft::{Batch, Family, Field, L4Proto, Rule, fib, ip, ip6, meta, th};
 
 impl Layout {
     /// Exposures: the exact host address beats all addresses, of which the
-    /// loopback ones are none. What leads to a guest keeps its source, unless
-    /// it comes from the guest itself or from a loopback address, to which no
-    /// guest could answer.
+    /// loopback ones are none.
     pub(super) fn nat_rules(&self, chains: &Chains, batch: &mut Batch) {
         let Chains {
             nat_pre,
@@ -19,8 +17,6 @@ impl Layout {
             expose,
             expose4,
             expose6,
-            nat_post,
-            to_guest_nat,
             ..
         } = chains;
         for (chain, next) in [(nat_pre, expose), (nat_out, expose_out)] {
@@ -61,26 +57,5 @@ impl Layout {
         batch.add(&Rule::new(expose4).dnat_from(&port, &self.dnat4_any));
         batch.add(&Rule::new(expose6).dnat_from(&[ip6::daddr(), protocol, number], &self.dnat6));
         batch.add(&Rule::new(expose6).dnat_from(&port, &self.dnat6_any));
-        batch.add(
-            &Rule::new(nat_post)
-                .matching(self.outgoing())
-                .goto(to_guest_nat.name().clone()),
-        );
-        batch.add(&Rule::new(nat_post).matching(self.incoming()).masquerade());
-        batch.add(
-            &Rule::new(to_guest_nat)
-                .lookup(&[ip::saddr(), ip::daddr()], &self.self4)
-                .masquerade(),
-        );
-        batch.add(
-            &Rule::new(to_guest_nat)
-                .lookup(&[ip6::saddr(), ip6::daddr()], &self.self6)
-                .masquerade(),
-        );
-        batch.add(
-            &Rule::new(to_guest_nat)
-                .matching(ip::saddr().within(LOOPBACK_IPV4))
-                .masquerade(),
-        );
     }
 }
