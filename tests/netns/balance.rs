@@ -150,7 +150,7 @@ fn clients_are_spread_over_the_guests_by_source() {
                 let seen = || guests.each_ref().map(|(_, vm)| vm.seen().len());
                 let to = at(NODE[family], 8080);
                 let ask = |time| client::udp_ask(Some(*client), to, b"ping", time).ok();
-                let mut whom = || {
+                let whom = || {
                     let before = seen();
                     let answer = world.outside.run(|| within(SOON, ask)).unwrap();
                     assert!(answer.is_some(), "{client}");
