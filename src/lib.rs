@@ -23,6 +23,9 @@
 //! speak to the kernel's subsystems in typed values; [`conn`], [`sys`] and
 //! [`wire`] are what they are made of.
 //!
+//! With the feature `serde`, exposures and names are (de)serialized as their
+//! plain notation.
+//!
 //! Blocking; every handle lends its descriptor, and [`conn::Exchange`] is the
 //! reply logic without I/O, for any event loop. Every change is logged at
 //! debug level through the `log` facade, in the words of `nft` and `ip`.
