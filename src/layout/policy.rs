@@ -130,7 +130,7 @@ impl Layout {
             snat6,
             rate_from,
             rate_to,
-        } = &self.policy;
+        } = &*self.policy;
         let (tap, policy) = (guest.tap, guest.policy());
         let own = Comment::new(guest.name())?;
         for (number, peer) in (0..).zip(policy.peers()) {
