@@ -96,7 +96,8 @@ impl Guest {
     }
 
     /// Has it reach the outside like this, instead of everything behind the
-    /// host's address.
+    /// host's address. Connections that may go on keep the address that they
+    /// began with.
     #[must_use]
     pub fn egress(mut self, egress: Egress) -> Self {
         self.policy.set_egress(egress);
