@@ -2,19 +2,22 @@
 
 use std::fmt::Debug;
 use std::net::IpAddr;
+use std::ptr;
+use std::sync::LazyLock;
 
 use crate::conntrack::Flow;
+use crate::error::Invalid;
 use crate::exposure::Destination;
-use crate::layout;
+use crate::layout::{self, Layout, Seat};
 use crate::nft::{
-    Chain, Comment, Element, Elements, Family, Flowtable, Name, NamedObject, Rule, Set, Table,
+    Chain, Element, Elements, Family, Flowtable, Name, NamedObject, Rule, Set, Table,
 };
 use crate::route::{Address, Link, Neighbour, Route, RoutingRule, describe};
 use crate::wire::uapi::nf_tables::{
     NFTA_LIST_ELEM, NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_SET_ELEM_LIST_SET, NFTA_SET_ELEM_LIST_TABLE,
 };
 use crate::wire::{DecodeError, Message, Writer};
-use crate::{Exposure, GuestName, IfName, Mac};
+use crate::{Error, Exposure, GuestName, IfName, Mac, Owner};
 
 /// A value that is read from a message and written as one.
 pub trait Codec: Debug + PartialEq + Sized {
@@ -98,26 +101,46 @@ pub fn describe(message: &Message<'_>, offset: u32) -> (String, Option<u16>) {
     (words, describe::attribute_at(message, offset))
 }
 
-/// The elements of an exposure whose targets are addresses.
-pub fn exposure_elements(exposure: &Exposure, label: Option<Comment>) -> Vec<Element> {
-    let mut mappings = Vec::new();
-    for target in exposure.targets() {
-        let address = |guest: &Destination, _| match guest {
-            Destination::Address(address) => Ok(*address),
-            Destination::Name(_) => Err(()),
-        };
-        // One that is told by name has none.
-        let _mapped = exposure.map_to(target, address, &mut mappings);
-    }
-    let elements = mappings.iter();
-    elements
-        .map(|mapping| layout::exposure_element(mapping, label))
-        .collect()
+/// The elements of an exposure by set, guests by any names and addresses.
+pub fn exposure_elements(exposure: &Exposure) -> Result<Vec<Vec<Element>>, Error> {
+    let layout = layout()?;
+    let sets: Vec<&Set> = layout.exposure_sets().collect();
+    let mut elements = vec![Vec::new(); sets.len()];
+    let seat_of = |guest, ipv4| Ok::<_, Error>(seat_of(guest, ipv4));
+    layout.exposure_elements(exposure, seat_of, &mut |set, element| {
+        let place = sets.iter().position(|one| ptr::eq(*one, set));
+        if let Some(list) = place.and_then(|place| elements.get_mut(place)) {
+            list.push(element);
+        }
+    })?;
+    Ok(elements)
 }
 
-/// The exposure of an element.
-pub fn read_exposure(element: &Element) -> Option<Exposure> {
-    layout::read_exposure(element)?.try_into().ok()
+fn seat_of(guest: &Destination, ipv4: bool) -> Seat<'_> {
+    let (address, guest) = match guest {
+        Destination::Address(address) => (*address, "guest"),
+        Destination::Name(name) if ipv4 => ([198, 18, 0, 2].into(), name.as_str()),
+        Destination::Name(name) => ([0xfd00, 0, 0, 0, 0, 0, 0, 2].into(), name.as_str()),
+    };
+    Seat { address, guest }
+}
+
+/// The exposures of elements by set.
+pub fn read_exposures(elements: &[Vec<Element>]) -> Result<Vec<Exposure>, Error> {
+    let exposures = layout()?.regroup(elements).into_iter();
+    Ok(exposures.map(|regrouped| regrouped.exposure).collect())
+}
+
+/// The exposures of one element, were it in all of the sets.
+pub fn read_exposure(element: &Element) -> Result<Vec<Exposure>, Error> {
+    let sets = layout()?.exposure_sets().count();
+    read_exposures(&vec![vec![element.clone()]; sets])
+}
+
+fn layout() -> Result<&'static Layout, Error> {
+    static LAYOUT: LazyLock<Result<Layout, Invalid>> =
+        LazyLock::new(|| Layout::new(&Owner::new("fuzz")?, 65_536, 65_536));
+    LAYOUT.as_ref().map_err(|invalid| invalid.clone().into())
 }
 
 /// The guard of an element: TAP, MAC, address and name of a guest.

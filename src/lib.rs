@@ -41,6 +41,8 @@ pub mod guest;
 pub mod host;
 mod layout;
 pub mod nft;
+#[cfg(feature = "serde")]
+mod notation;
 mod owner;
 #[cfg(feature = "relay")]
 mod relay;

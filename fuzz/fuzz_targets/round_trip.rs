@@ -4,30 +4,46 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use ipnet::IpNet;
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
+use tapwire::error::Invalid;
 use tapwire::fuzzing::{self, Codec};
 use tapwire::nft::{
     Batch, COMMENT_MAX, Comment, Counts, DataType, Element, Elements, Family, NAME_MAX, Name, Set,
     Table, Verdict,
 };
 use tapwire::wire::{Flags, Header, Messages, push_message};
-use tapwire::{Exposure, GuestName, IfName, Mac, Owner, Protocol};
+use tapwire::{Balance, Exposure, GuestName, IfName, Label, Mac, Owner, Protocol, Target};
 
 #[derive(Arbitrary, Debug)]
 enum Input<'a> {
     /// An exposure by its parts.
-    Exposure {
-        udp: bool,
-        host: Option<IpAddr>,
-        host_port: u16,
-        guest: SocketAddr,
-        label: &'a str,
-    },
+    Exposure(Whole<'a>),
     /// One of the notations.
     Text(&'a str),
     /// Elements with all that they can have.
     Elements(Vec<Parts<'a>>),
+}
+
+#[derive(Arbitrary, Debug)]
+struct Whole<'a> {
+    protocol: u8,
+    host: Vec<IpAddr>,
+    port: u16,
+    more_ports: u16,
+    guest: Guest<'a>,
+    further: Vec<Guest<'a>>,
+    by_source: bool,
+    allowed: Vec<(IpAddr, u8)>,
+    limit: Option<u32>,
+    label: &'a str,
+}
+
+#[derive(Arbitrary, Debug)]
+enum Guest<'a> {
+    Address(SocketAddr),
+    Name(&'a str, u16),
 }
 
 #[derive(Arbitrary, Debug)]
@@ -54,21 +70,9 @@ enum Mapped<'a> {
 
 fuzz_target!(|input: Input<'_>| {
     match input {
-        Input::Exposure {
-            udp,
-            host,
-            host_port,
-            guest,
-            label,
-        } => {
-            let protocol = if udp { Protocol::Udp } else { Protocol::Tcp };
-            let exposure = Exposure::new(protocol, host_port, guest);
-            let exposure = exposure.and_then(|exposure| match host {
-                Some(host) => exposure.on(host),
-                None => Ok(exposure),
-            });
-            if let Ok(exposure) = exposure {
-                same_mapping(exposure, label);
+        Input::Exposure(whole) => {
+            if let Some(exposure) = exposure(whole) {
+                same_exposure(&exposure);
             }
         }
         Input::Text(text) => notations(text),
@@ -79,20 +83,69 @@ fuzz_target!(|input: Input<'_>| {
     }
 });
 
-/// An exposure of one port and one address at most.
-fn same_mapping(exposure: Exposure, label: &str) {
-    assert_eq!(exposure.to_string().parse().as_ref(), Ok(&exposure));
-    let elements = fuzzing::exposure_elements(&exposure, Comment::new(label).ok());
-    assert_eq!(elements.len(), 1);
-    let read = same_elements(&fuzzing::elements(elements.clone()));
-    for element in read.into_iter().flat_map(|list| list.elements).chain(elements) {
-        assert_eq!(fuzzing::read_exposure(&element).as_ref(), Some(&exposure));
+/// With all of its parts that can be.
+fn exposure(whole: Whole<'_>) -> Option<Exposure> {
+    let target = |guest: Guest<'_>| match guest {
+        // An address with a scope has no notation.
+        Guest::Address(address) => Some(SocketAddr::new(address.ip(), address.port()).into()),
+        Guest::Name(name, port) => Some(Target::of(name.parse().ok()?, port)),
+    };
+    let protocols = Protocol::ALL;
+    let protocol = protocols[usize::from(whole.protocol) % protocols.len()];
+    let mut exposure = Exposure::new(protocol, whole.port, target(whole.guest)?).ok()?;
+    let last = whole.port.saturating_add(whole.more_ports % 1500);
+    exposure = or_as_before(exposure, |exposure| exposure.through(last));
+    for guest in whole.further.into_iter().filter_map(target) {
+        exposure = or_as_before(exposure, |exposure| exposure.also(guest));
+    }
+    for address in whole.host {
+        exposure = or_as_before(exposure, |exposure| exposure.on(address));
+    }
+    for (address, length) in whole.allowed {
+        if let Ok(net) = IpNet::new(address, length) {
+            exposure = exposure.allow(net);
+        }
+    }
+    if let Some(limit) = whole.limit {
+        exposure = or_as_before(exposure, |exposure| exposure.limit(limit));
+    }
+    if let Ok(label) = Label::new(whole.label) {
+        exposure = exposure.labelled(label);
+    }
+    Some(if whole.by_source {
+        exposure.balance(Balance::Source)
+    } else {
+        exposure
+    })
+}
+
+fn or_as_before(
+    exposure: Exposure,
+    change: impl FnOnce(Exposure) -> Result<Exposure, Invalid>,
+) -> Exposure {
+    change(exposure.clone()).unwrap_or(exposure)
+}
+
+/// What is written is read, as text and as elements.
+fn same_exposure(exposure: &Exposure) {
+    assert_eq!(exposure.to_string().parse().as_ref(), Ok(exposure));
+    let Ok(elements) = fuzzing::exposure_elements(exposure) else {
+        return;
+    };
+    let read = elements.iter().map(|set| {
+        let read = same_elements(&fuzzing::elements(set.clone()));
+        read.map_or_else(|| set.clone(), |list| list.elements)
+    });
+    let read: Vec<Vec<Element>> = read.collect();
+    for elements in [&elements, &read] {
+        let read = fuzzing::read_exposures(elements).unwrap();
+        assert_eq!(read.iter().collect::<Vec<_>>(), [exposure]);
     }
 }
 
 fn notations(text: &str) {
     if let Ok(exposure) = text.parse::<Exposure>() {
-        assert_eq!(exposure.to_string().parse(), Ok(exposure));
+        same_exposure(&exposure);
     }
     if let Ok(name) = Name::new(text) {
         assert!(name.as_str() == text && text.len() <= NAME_MAX);

@@ -81,26 +81,35 @@ pub fn delete(connection: &mut Connection, filter: &FlowFilter) -> Result<(), Er
 /// Deletes one by one what the kernel cannot filter.
 fn delete_each(connection: &mut Connection, filter: &FlowFilter) -> Result<(), Error> {
     for flow in flows(connection, filter)? {
-        let what = format_args!("delete the flow {}", flow.original());
-        let deleted = connection.execute(
-            what,
-            CTNETLINK | IPCTNL_MSG_CT_DELETE,
-            Flags::empty(),
-            |out| {
-                write_family(out, filter.family());
-                out.nest(CTA_TUPLE_ORIG, |out| {
-                    for attribute in Attrs::new(flow.original_bytes()).flatten() {
-                        out.put_raw(attribute.kind_and_flags(), attribute.payload());
-                    }
-                });
-            },
-        );
-        match deleted {
-            Err(error) if error.is_not_found() => {}
-            result => result?,
-        }
+        delete_flow(connection, &flow)?;
     }
     Ok(())
+}
+
+/// Deletes a flow that was listed. That it is gone is no error.
+///
+/// # Errors
+/// [`Error::Refused`] (`EPERM` without `CAP_NET_ADMIN`).
+pub fn delete_flow(connection: &mut Connection, flow: &Flow) -> Result<(), Error> {
+    let family = FlowFilter::family_of(flow.original().source()).family();
+    let what = format_args!("delete the flow {}", flow.original());
+    let deleted = connection.execute(
+        what,
+        CTNETLINK | IPCTNL_MSG_CT_DELETE,
+        Flags::empty(),
+        |out| {
+            write_family(out, family);
+            out.nest(CTA_TUPLE_ORIG, |out| {
+                for attribute in Attrs::new(flow.original_bytes()).flatten() {
+                    out.put_raw(attribute.kind_and_flags(), attribute.payload());
+                }
+            });
+        },
+    );
+    match deleted {
+        Err(error) if error.is_not_found() => Ok(()),
+        result => result,
+    }
 }
 
 /// Writes `struct nfgenmsg`: family, version `NFNETLINK_V0`, resource 0.

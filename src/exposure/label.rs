@@ -5,14 +5,14 @@ use std::str::FromStr;
 
 use crate::error::Invalid;
 
-/// Longest label in bytes: it shares a comment of 127 with the guest's name
-/// and the ports.
-const LABEL_MAX: usize = 48;
+/// Longest label in bytes: it shares a comment of 127 with the guest's name,
+/// the ports and what says how it was told.
+const LABEL_MAX: usize = 40;
 
 /// What a caller calls an exposure: kept in the kernel, listed by `nft`, and
 /// read back as it was.
 ///
-/// One line of 1 to 48 bytes without quotes, backslashes and control
+/// One line of 1 to 40 bytes without quotes, backslashes and control
 /// characters, and without spaces at its ends.
 ///
 /// ```
@@ -35,7 +35,7 @@ impl Label {
             return Err(invalid("is empty"));
         }
         if text.len() > LABEL_MAX {
-            return Err(invalid("is longer than 48 bytes"));
+            return Err(invalid("is longer than 40 bytes"));
         }
         if text.trim() != text {
             return Err(invalid("starts or ends with a space"));
@@ -73,10 +73,10 @@ mod tests {
 
     #[test]
     fn label_refuses_what_would_not_come_back() {
-        let long = "x".repeat(49);
+        let long = "x".repeat(41);
         for bad in ["", " web", "web ", "a\"b", "a\\b", "a\nb", &long] {
             assert!(Label::new(bad).is_err(), "{bad:?} was taken");
         }
-        assert!(Label::new(&"ü".repeat(24)).is_ok());
+        assert!(Label::new(&"ü".repeat(20)).is_ok());
     }
 }

@@ -187,8 +187,15 @@ impl Exposure {
     /// hosts, guests (with their own addresses), and processes on the host
     /// (with the address that they use).
     #[must_use]
-    pub fn allow(mut self, clients: IpNet) -> Self {
-        self.allowed.push(clients.trunc());
+    pub fn allow(self, clients: IpNet) -> Self {
+        self.allow_all([clients])
+    }
+
+    /// [`allow`](Self::allow) for each of them.
+    #[must_use]
+    pub(crate) fn allow_all(mut self, clients: impl IntoIterator<Item = IpNet>) -> Self {
+        let clients = clients.into_iter().map(|net| net.trunc());
+        self.allowed.extend(clients);
         self.allowed = IpNet::aggregate(&self.allowed);
         self.allowed.sort();
         self
@@ -275,8 +282,88 @@ impl Exposure {
             .moved_to(ports::port("guest port", target.port())?)
     }
 
-    /// Appends what the kernel is to know of `target`, one of its own. The
-    /// address that the guest has in a family comes from `address_of`.
+    /// Its host addresses of a family, `None` standing for all.
+    pub(crate) fn addresses_of(&self, ipv4: bool) -> impl Iterator<Item = Option<IpAddr>> {
+        let of_family = move |address: &&IpAddr| address.is_ipv4() == ipv4;
+        let given = self.host_addresses.iter().filter(of_family).copied();
+        let everywhere = self.host_addresses.is_empty();
+        given.map(Some).chain(everywhere.then_some(None))
+    }
+
+    /// Whether its guests are told by name.
+    pub(crate) fn is_by_name(&self) -> bool {
+        let first = self.targets.first().map(Target::guest);
+        matches!(first, Some(Destination::Name(_)))
+    }
+
+    /// Whether the way to its one guest is all that there is to know.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.targets.len() < 2
+            && self.balance == Balance::RoundRobin
+            && self.allowed.is_empty()
+            && self.limit.is_none()
+    }
+
+    /// Whether it could be, but for clients and a limit, and is so large that
+    /// the kernel is to know its ports as one range. That can be of such as
+    /// the guest has as well.
+    pub(crate) fn may_be_span(&self) -> bool {
+        let [target] = self.targets.as_slice() else {
+            return false;
+        };
+        self.host_ports.count() > EACH_MAX && target.port() == self.host_ports.first()
+    }
+
+    /// Whether the kernel is to know its ports as one range.
+    pub(crate) fn is_span(&self) -> bool {
+        self.may_be_span() && self.is_plain()
+    }
+
+    /// Whether there is nothing but the guest to note about either, and the guest
+    /// was told alike.
+    pub(crate) fn is_noted_as(&self, other: &Self) -> bool {
+        let bare = |one: &Self| {
+            one.label.is_none() && one.host_addresses.len() < 2 && one.host_ports.count() == 1
+        };
+        bare(self) && bare(other) && self.is_by_name() == other.is_by_name()
+    }
+
+    /// Whether the two have a port of the host in common.
+    pub(crate) fn shares_ports_with(&self, other: &Self) -> bool {
+        let (ours, theirs) = (self.host_ports, other.host_ports);
+        let meets = |ipv4| {
+            let mut addresses = self.addresses_of(ipv4);
+            let both = self.serves(ipv4) && other.serves(ipv4);
+            both && addresses.any(|one| other.addresses_of(ipv4).any(|another| one == another))
+        };
+        self.protocol == other.protocol
+            && ours.first() <= theirs.last()
+            && theirs.first() <= ours.last()
+            && (meets(true) || meets(false))
+    }
+
+    /// Makes sure that each allowed network can hold a client.
+    pub(crate) fn check_clients(&self) -> Result<(), Invalid> {
+        let stranger = |net: &&IpNet| !self.serves(net.addr().is_ipv4());
+        match self.allowed.iter().find(stranger) {
+            None => Ok(()),
+            Some(net) => {
+                let why = "is of a family that the exposure does not serve";
+                Err(Invalid::new("allowed client", net, why))
+            }
+        }
+    }
+
+    /// The same without the guests that `leaves` names; `None` if none stays.
+    pub(crate) fn without(&self, leaves: impl Fn(&Target) -> bool) -> Option<Self> {
+        let mut rest = self.clone();
+        rest.targets.retain(|target| !leaves(target));
+        (!rest.targets.is_empty()).then_some(rest)
+    }
+
+    /// Puts each port of the host with where `target`, one of its own, has
+    /// it lead. The address that the guest has in a family comes from
+    /// `address_of`.
     ///
     /// # Errors
     /// What `address_of` returns.
@@ -284,20 +371,16 @@ impl Exposure {
         &self,
         target: &Target,
         mut address_of: impl FnMut(&Destination, bool) -> Result<IpAddr, E>,
-        mappings: &mut Vec<Mapping>,
+        put: &mut impl FnMut(Mapping),
     ) -> Result<(), E> {
-        let everywhere = self.host_addresses.is_empty();
         for ipv4 in [true, false] {
             if !self.serves(ipv4) {
                 continue;
             }
             let guest_address = address_of(target.guest(), ipv4)?;
-            let of_family = |address: &&IpAddr| address.is_ipv4() == ipv4;
-            let given = self.host_addresses.iter().filter(of_family).copied();
-            let addresses = given.map(Some).chain(everywhere.then_some(None));
-            for host_address in addresses {
-                let pairs = self.host_ports.range().zip(target.port()..);
-                mappings.extend(pairs.filter_map(|(host_port, guest_port)| {
+            for host_address in self.addresses_of(ipv4) {
+                let pairs = self.host_ports.range().zip(target.port()..=u16::MAX);
+                let mapping = |(host_port, guest_port): (u16, u16)| {
                     Some(Mapping {
                         protocol: self.protocol,
                         host_address,
@@ -305,12 +388,18 @@ impl Exposure {
                         guest_address,
                         guest_port: guest_port.try_into().ok()?,
                     })
-                }));
+                };
+                pairs.filter_map(mapping).for_each(&mut *put);
             }
         }
         Ok(())
     }
 }
+
+/// A range of more ports that the guest has as well is one element of a set
+/// in the kernel; a smaller one is an element for each port, which is found
+/// faster.
+const EACH_MAX: u32 = 1024;
 
 /// So many guests can be behind one exposure.
 pub const TARGETS_MAX: usize = 48;

@@ -10,10 +10,8 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::Host;
 use crate::conntrack::{self, FlowFilter, TupleFilter};
 use crate::error::{Conflict, Error};
-use crate::exposure::Mapping;
+use crate::exposure::{Destination, Target};
 use crate::guest::{Attachment, GATEWAY_MAC, Guest};
-use crate::layout::{exposure_key, read_exposure};
-use crate::nft::Element;
 use crate::route::{
     Address, Ipv4Setting, Ipv6Setting, LinkChange, Neighbour, ipv6_setting, set_ipv6_setting,
 };
@@ -49,7 +47,7 @@ impl Host {
     pub fn attach(&mut self, guest: &Guest) -> Result<Attachment, Error> {
         self.check_sources(guest.policy().egress())?;
         self.refresh()?;
-        let (attached, before) = self.settle(guest)?;
+        let (attached, before) = self.enlist(guest)?;
         if let Err(error) = self.wire(guest, &attached) {
             if before.is_none() {
                 // The first error tells what happened; what a failing
@@ -113,7 +111,7 @@ impl Host {
     /// where handles of one owner meet. The change is based on what was read,
     /// so that of two handles that attach one guest at once the second finds
     /// the first's. Returns it, and as it was before.
-    fn settle(&mut self, guest: &Guest) -> Result<(Attachment, Option<Attachment>), Error> {
+    fn enlist(&mut self, guest: &Guest) -> Result<(Attachment, Option<Attachment>), Error> {
         let capacity = self.networks.guests();
         let mut occupied = BTreeSet::new();
         for _ in 0..CLAIM_ATTEMPTS {
@@ -297,19 +295,22 @@ impl Host {
         Ok(has_ipv6)
     }
 
-    /// Withdraws all exposures of a guest.
+    /// Withdraws all exposures of a guest; from those with other guests too
+    /// it alone is taken.
     fn withdraw_all(&mut self, guest: &Attachment) -> Result<(), Error> {
-        self.batch.clear();
-        for map in self.layout.exposure_maps() {
-            let elements = self.nft.elements(map)?;
-            let theirs = elements
-                .iter()
-                .filter_map(read_exposure)
-                .filter(|exposure| guest.has(exposure.guest().ip()));
-            let keys = theirs.map(|exposure: Mapping| Element::new(exposure_key(&exposure)));
-            self.batch.destroy_elements(map, keys);
+        let is_this = |target: &Target| match target.guest() {
+            Destination::Address(address) => guest.has(*address),
+            Destination::Name(name) => *name == guest.name,
+        };
+        let (mut given_up, mut rest) = (Vec::new(), Vec::new());
+        for exposed in self.list_exposures()? {
+            let exposure = exposed.exposure;
+            if exposure.targets().iter().any(is_this) {
+                rest.extend(exposure.without(is_this));
+                given_up.push(exposure);
+            }
         }
-        self.nft.commit(&mut self.batch)
+        self.settle(&rest, &given_up).map(drop)
     }
 
     /// Ends all flows from and to a guest.

@@ -1,29 +1,41 @@
-//! Ports are opened and closed.
+//! Ports are opened, moved and closed.
 
-use std::collections::HashSet;
-use std::{mem, ptr, slice};
+use std::net::IpAddr;
+use std::{mem, slice};
 
-use super::known::Known;
 use super::{Flows, Host};
-use crate::conntrack::{self, Flow, FlowFilter, TupleFilter};
-use crate::error::{Conflict, Error};
-use crate::exposure::{Destination, Exposure, Key, Mapping, Protocol};
-use crate::layout::{exposure_element, exposure_key, read_exposure};
-use crate::nft::{Comment, Element};
+use crate::error::{Error, Invalid};
+use crate::exposure::{Destination, Exposure, Mapping};
+use crate::layout::{Side, claim_element, note};
+use crate::nft::Comment;
 use crate::route::Ipv4Setting;
 
 impl Host {
-    /// Opens a port of the host to a guest. An exposure that is in force
-    /// stays as it is, so the call can be repeated.
+    /// Opens a port of the host, or several, to a guest, or several. An
+    /// exposure that is in force stays as it is, so the call can be repeated.
+    ///
+    /// One that is in force with another allow list, limit, balance or label
+    /// is replaced as a whole: at no time is the port closed, or open to
+    /// more than the one or the other allows. Its flows go on, also those of
+    /// clients that are no longer allowed, and are not counted against a new
+    /// limit; [`repoint`](Self::repoint) can cut them.
     ///
     /// UDP flows to that port of the host that began before are ended, since
     /// they would not notice the exposure while they last.
     ///
+    /// Two exposures of one port clash, unless one is for a single host
+    /// address and the other for all of them, which serves the rest. A large
+    /// range clashes with another range only: it is a single element of a
+    /// set, behind those of single ports (more than 1 024 ports that the guest
+    /// has as well, one guest, open to everyone without a limit).
+    ///
     /// # Errors
-    /// [`Error::Absent`] if no attached guest has the address;
-    /// [`Error::Conflict`] if the port is exposed to another guest or port
-    /// (names the holder); [`Error::Full`] if the owner's table has no room
-    /// left; [`Error::Refused`] from the kernel.
+    /// [`Error::Absent`] if no attached guest has the address or name;
+    /// [`Error::Conflict`] if a port is exposed otherwise: to another guest
+    /// or port, or together with other ports or host addresses (names the
+    /// holder, and a label if it has one); [`Error::Invalid`] for an allowed
+    /// network of a family that is not exposed; [`Error::Full`] if the
+    /// owner's table has no room left; [`Error::Refused`] from the kernel.
     pub fn expose(&mut self, exposure: &Exposure) -> Result<(), Error> {
         self.expose_all(slice::from_ref(exposure))
     }
@@ -33,66 +45,46 @@ impl Host {
     ///
     /// # Errors
     /// As [`expose`](Self::expose), for the first exposure that is at fault;
-    /// [`Error::Conflict`] also if two of them want the same port for
-    /// different targets.
+    /// [`Error::Conflict`] also if two of them differ and want the same port.
     pub fn expose_all(&mut self, exposures: &[Exposure]) -> Result<(), Error> {
-        let mut mappings = mem::take(&mut self.mappings);
-        let result = self
-            .map(exposures, &mut mappings)
-            .and_then(|()| self.put_in_force(&mappings));
-        self.mappings = mappings;
-        result
-    }
-
-    fn put_in_force(&mut self, mappings: &[Mapping]) -> Result<(), Error> {
-        self.check_guests(mappings)?;
-        let put_in_force = self
-            .check_ports(mappings)
-            .and_then(|()| self.open_loopback(mappings))
-            .and_then(|()| self.add_elements(mappings));
-        if put_in_force.is_err() {
-            self.correct(mappings);
+        self.check(exposures)?;
+        let mut claims = mem::take(&mut self.claims);
+        let added = self.add_plain(exposures, &mut claims);
+        self.claims = claims;
+        if !added? {
+            self.settle(exposures, &[])?;
         }
-        put_in_force?;
-        self.end_older_flows(mappings)
+        self.end_older_flows(exposures, &[])
     }
 
-    /// What the kernel is to know of `exposures`, in the place of what
-    /// `mappings` held.
-    fn map(&mut self, exposures: &[Exposure], mappings: &mut Vec<Mapping>) -> Result<(), Error> {
-        mappings.clear();
-        for exposure in exposures {
-            for target in exposure.targets() {
-                if let Destination::Name(name) = target.guest()
-                    && self.known.guest_of_name(name.as_str()).is_none()
-                {
-                    self.read()?;
-                }
-                let known = &self.known;
-                exposure.map_to(
-                    target,
-                    |guest, ipv4| known.address_of(guest, ipv4),
-                    mappings,
-                )?;
-            }
+    /// Puts `new` in the place of `old` in one change, so that a port that
+    /// both have is never closed: it leads to the one guest or the other.
+    /// What only `old` has is closed, what only `new` has is opened.
+    ///
+    /// With [`Flows::Cut`], flows of `old` end that `new` would not lead to
+    /// the same guest, or whose clients it does not allow. To cut those of
+    /// an exposure in force by an allow list, repoint it to itself with that.
+    ///
+    /// That `old` is not in force and `new` is, as after an earlier call, is
+    /// no error.
+    ///
+    /// # Errors
+    /// [`Error::Absent`] if `old` is not in force; what
+    /// [`expose`](Self::expose) returns for `new`. Nothing has changed then.
+    pub fn repoint(&mut self, old: &Exposure, new: &Exposure, flows: Flows) -> Result<(), Error> {
+        let wanted = slice::from_ref(new);
+        self.check(wanted)?;
+        self.settle(wanted, slice::from_ref(old))?;
+        let old = self.reaches(slice::from_ref(old));
+        if flows == Flows::Cut {
+            let new = self.reaches(wanted);
+            self.cut(&old, &new)?;
         }
-        Ok(())
+        self.end_older_flows(wanted, &old)
     }
 
-    /// Has what is remembered of these ports be what the kernel has, after
-    /// they were remembered in advance and did not come into force.
-    fn correct(&mut self, exposures: &[Mapping]) {
-        for exposure in exposures {
-            // Where the kernel cannot be asked either, the first error is the
-            // one to tell.
-            match self.holder_of(exposure) {
-                Ok(Some(holder)) => self.known.exposed(&holder),
-                Ok(None) | Err(_) => self.known.withdrawn(exposure),
-            }
-        }
-    }
-
-    /// Closes the ports of an exposure.
+    /// Closes the ports of an exposure in one change. What it is called, who
+    /// may connect and how many are not compared.
     ///
     /// # Errors
     /// [`Error::Absent`] if this exposure is not in force, also if the port
@@ -100,220 +92,220 @@ impl Host {
     /// [`Flows::Cut`] its flows are ended in any case, so that an agent that
     /// was killed before that can repeat the call.
     pub fn withdraw(&mut self, exposure: &Exposure, flows: Flows) -> Result<(), Error> {
-        let mut mappings = mem::take(&mut self.mappings);
-        let result = self
-            .map(slice::from_ref(exposure), &mut mappings)
-            .and_then(|()| self.take_out_of_force(&mappings, flows));
-        self.mappings = mappings;
-        if result? {
+        let exposures = slice::from_ref(exposure);
+        match self.meet_guests(exposures) {
+            // A killed agent may have left what leads to nobody.
+            Err(Error::Absent { .. }) => {}
+            result => result?,
+        }
+        let was_in_force = self.settle(&[], exposures)?;
+        if flows == Flows::Cut {
+            let reaches = self.reaches(exposures);
+            self.cut(&reaches, &[])?;
+        }
+        if was_in_force {
             return Ok(());
         }
-        Err(Error::Absent {
-            kind: "exposure",
-            name: exposure.to_string().into(),
-        })
+        Err(absent(exposure))
     }
 
-    /// Whether any of it was in force.
-    fn take_out_of_force(&mut self, mappings: &[Mapping], flows: Flows) -> Result<bool, Error> {
-        self.batch.clear();
-        let mut in_force = Vec::with_capacity(mappings.len());
-        for mapping in mappings {
-            if self.holder_of(mapping)?.as_ref() == Some(mapping) {
-                let key = Element::new(exposure_key(mapping));
-                self.batch
-                    .destroy_elements(self.layout.map_of(mapping), [key]);
-                in_force.push(mapping);
-            }
-        }
-        self.nft.commit(&mut self.batch)?;
-        for mapping in &in_force {
-            self.known.withdrawn(mapping);
-        }
-        if flows == Flows::Cut {
-            for mapping in mappings {
-                self.cut(mapping)?;
-            }
-        }
-        Ok(!in_force.is_empty())
+    /// Makes sure that the exposures can be, and that each leads to attached
+    /// guests.
+    fn check(&mut self, exposures: &[Exposure]) -> Result<(), Error> {
+        let checked: Result<(), Invalid> = exposures.iter().try_for_each(Exposure::check_clients);
+        checked?;
+        self.meet_guests(exposures)
     }
 
-    /// Makes sure that each exposure leads to an attached guest.
-    fn check_guests(&mut self, exposures: &[Mapping]) -> Result<(), Error> {
-        let stranger = |known: &Known| {
-            let runs = exposures.chunk_by(|one, next| one.guest().ip() == next.guest().ip());
-            let mut addresses = runs.filter_map(|run| Some(run.first()?.guest().ip()));
-            addresses.find(|&address| known.guest_of_address(address).is_none())
-        };
-        if stranger(&self.known).is_some() {
-            self.read()?;
+    fn meet_guests(&mut self, exposures: &[Exposure]) -> Result<(), Error> {
+        let first = self.find_guests(exposures);
+        if first.is_ok() {
+            return first;
         }
-        match stranger(&self.known) {
-            None => Ok(()),
-            Some(address) => Err(Error::Absent {
-                kind: "guest",
-                name: address.to_string().into(),
-            }),
-        }
+        self.read()?;
+        self.find_guests(exposures)
     }
 
-    /// Makes sure that the ports are free, since a batch that the kernel
-    /// refuses takes it 8–12 ms. The exposures are remembered at once, so
-    /// that those that clash with each other are found as well.
-    fn check_ports(&mut self, exposures: &[Mapping]) -> Result<(), Error> {
-        for (index, exposure) in exposures.iter().enumerate() {
-            if self.known.claim(exposure) {
-                continue;
+    fn find_guests(&self, exposures: &[Exposure]) -> Result<(), Error> {
+        let mut found: Option<&Destination> = None;
+        for target in exposures.iter().flat_map(Exposure::targets) {
+            // Exposures of one guest mostly come one after the other.
+            if found != Some(target.guest()) {
+                self.known.seat_of(target.guest(), true)?;
+                found = Some(target.guest());
             }
-            self.check_free(exposure)?;
-            let rival = exposures
-                .iter()
-                .take(index)
-                .find(|other| other.key() == exposure.key() && other.guest() != exposure.guest());
-            if let Some(rival) = rival {
-                return Err(Conflict::new(exposure, rival).into());
-            }
-            self.known.exposed(exposure);
         }
         Ok(())
+    }
+
+    /// The short way for exposures that are nothing but ways to a guest and
+    /// of whose ports none is known to be claimed: they are claimed in one
+    /// batch without looking, which the kernel refuses if another handle was
+    /// faster. `false` if that was so or cannot be told.
+    ///
+    /// The ports are remembered at once, so that those that the exposures
+    /// have in common are found as well.
+    fn add_plain(
+        &mut self,
+        exposures: &[Exposure],
+        claims: &mut Vec<(usize, Mapping)>,
+    ) -> Result<bool, Error> {
+        claims.clear();
+        let mut claimed = self.claim_plain(exposures, claims);
+        if let Ok(true) = claimed {
+            let added = self
+                .open_loopback(exposures)
+                .and_then(|()| self.create_claims(exposures, claims));
+            claimed = match added {
+                Err(error) if error.is_exists() => Ok(false),
+                result => result.map(|()| true),
+            };
+        }
+        if !matches!(claimed, Ok(true)) {
+            for (_, claim) in &*claims {
+                self.known.withdrawn(claim);
+            }
+        }
+        claimed
+    }
+
+    fn claim_plain(
+        &mut self,
+        exposures: &[Exposure],
+        claims: &mut Vec<(usize, Mapping)>,
+    ) -> Result<bool, Error> {
+        for (place, exposure) in exposures.iter().enumerate() {
+            let [target] = exposure.targets() else {
+                return Ok(false);
+            };
+            if !exposure.is_plain() || exposure.is_span() {
+                return Ok(false);
+            }
+            let begin = claims.len();
+            let known = &self.known;
+            exposure.map_to(
+                target,
+                |guest, ipv4| known.seat_of(guest, ipv4).map(|seat| seat.address),
+                &mut |mapping| claims.push((place, mapping)),
+            )?;
+            let added = claims.get(begin..).unwrap_or_default();
+            let free = added.iter().position(|(_, claim)| !self.known.claim(claim));
+            if let Some(taken) = free {
+                claims.truncate(begin.saturating_add(taken));
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Creates the elements of claims, none of which may be there.
+    fn create_claims(
+        &mut self,
+        exposures: &[Exposure],
+        claims: &[(usize, Mapping)],
+    ) -> Result<(), Error> {
+        let known = &self.known;
+        self.batch.clear();
+        for side in &self.layout.sides {
+            let theirs = claims.iter().filter(|(_, claim)| is_of(claim, side));
+            let mut last = Comments::default();
+            let elements = theirs.map(|(place, claim)| {
+                let exposure = exposures.get(*place);
+                let comment = exposure.and_then(|exposure| {
+                    last.of((*place, exposure), claim, || {
+                        let guest = known.guest_of_address(claim.guest_address)?;
+                        note(exposure, guest.name()).comment()
+                    })
+                });
+                claim_element(claim, comment)
+            });
+            self.batch.create_elements(&side.dnat, elements);
+        }
+        let committed = self.nft.commit(&mut self.batch);
+        committed.map_err(|error| self.room(error))
     }
 
     /// Has packets from loopback addresses go out by the TAPs of guests that
     /// serve them, and the answers come in. Neighbours and guests gain nothing
     /// by that: their packets to loopback addresses are dropped before.
-    fn open_loopback(&mut self, exposures: &[Mapping]) -> Result<(), Error> {
-        for exposure in exposures
-            .iter()
-            .filter(|exposure| exposure.key().is_on_loopback())
-        {
-            let guest = self.known.guest_of_address(exposure.guest().ip());
-            let tap = guest.map(|guest| guest.tap);
-            if let Some(tap) = tap
-                && let Some(link) = self.rtnl.link(tap)?
-            {
-                let settings = [(Ipv4Setting::RouteLocalnet, 1)];
-                self.rtnl
-                    .apply(|changes| changes.set_ipv4(link.index(), &settings))?;
+    pub(super) fn open_loopback(&mut self, exposures: &[Exposure]) -> Result<(), Error> {
+        for exposure in exposures {
+            let mut addresses = exposure.host_addresses().iter();
+            if !addresses.any(IpAddr::is_loopback) {
+                continue;
             }
-        }
-        Ok(())
-    }
-
-    /// Adds the elements of the exposures in one batch.
-    fn add_elements(&mut self, exposures: &[Mapping]) -> Result<(), Error> {
-        let (layout, known) = (&self.layout, &self.known);
-        self.batch.clear();
-        for map in layout.exposure_maps() {
-            let theirs = exposures
-                .iter()
-                .filter(|exposure| ptr::eq(layout.map_of(exposure), map));
-            // Exposures of one guest mostly come one after the other.
-            let mut last = None;
-            let elements = theirs.map(|exposure| {
-                let address = exposure.guest().ip();
-                let (_, label) = last
-                    .filter(|&(guest, _)| guest == address)
-                    .unwrap_or_else(|| {
-                        let guest = known.guest_of_address(address);
-                        let label = guest.and_then(|guest| Comment::new(guest.name()).ok());
-                        (address, label)
-                    });
-                last = Some((address, label));
-                exposure_element(exposure, label)
-            });
-            self.batch.add_elements(map, elements);
-        }
-        match self.nft.commit(&mut self.batch) {
-            Err(error) if error.is_exists() => {
-                for exposure in exposures {
-                    self.check_free(exposure)?;
+            for target in exposure.targets() {
+                let address = self.known.seat_of(target.guest(), true)?.address;
+                self.known.serves_on_loopback(address);
+                let guest = self.known.guest_of_address(address);
+                let tap = guest.map(|guest| guest.tap);
+                if let Some(tap) = tap
+                    && let Some(link) = self.rtnl.link(tap)?
+                {
+                    let settings = [(Ipv4Setting::RouteLocalnet, 1)];
+                    self.rtnl
+                        .apply(|changes| changes.set_ipv4(link.index(), &settings))?;
                 }
-                Err(error)
-            }
-            Err(error) if error.raw_os_error() == Some(libc::ENFILE) => {
-                // All maps are of one size.
-                let capacity = self.layout.dnat4.capacity().unwrap_or_default();
-                Err(Error::Full {
-                    what: "exposures",
-                    capacity,
-                })
-            }
-            result => result,
-        }
-    }
-
-    /// What the kernel has on the host's side of this exposure.
-    fn holder_of(&mut self, exposure: &Mapping) -> Result<Option<Mapping>, Error> {
-        let map = self.layout.map_of(exposure);
-        let element = self.nft.get_element(map, exposure_key(exposure))?;
-        Ok(element.as_ref().and_then(read_exposure))
-    }
-
-    /// Asks the kernel who holds the port, and corrects what is remembered.
-    fn check_free(&mut self, exposure: &Mapping) -> Result<(), Error> {
-        let Some(holder) = self.holder_of(exposure)? else {
-            self.known.withdrawn(exposure);
-            return Ok(());
-        };
-        self.known.exposed(&holder);
-        if holder == *exposure {
-            return Ok(());
-        }
-        let name = self
-            .known
-            .guest_of_address(holder.guest().ip())
-            .map_or("unknown", |guest| guest.name());
-        Err(Conflict::new(exposure, format_args!("{holder} of guest {name}")).into())
-    }
-
-    /// Ends UDP flows to these ports of the host that do not reach the guest
-    /// that the port leads to now. Flows to other hosts' ports of that number
-    /// pass through and are left alone.
-    fn end_older_flows(&mut self, exposures: &[Mapping]) -> Result<(), Error> {
-        for family in [FlowFilter::ipv4(), FlowFilter::ipv6()] {
-            let of_family = |exposure: &&Mapping| {
-                exposure.protocol == Protocol::Udp
-                    && FlowFilter::family_of(exposure.guest().ip()) == family
-            };
-            let mut original = TupleFilter::new().protocol(Protocol::Udp.number());
-            let mut made = exposures.iter().filter(of_family);
-            match (made.next(), made.next()) {
-                (None, _) => continue,
-                (Some(only), None) => original = original.destination_port(only.host_port.get()),
-                (Some(_), Some(_)) => {}
-            }
-            let flows = conntrack::flows(self.nft.connection_mut(), &family.original(original))?;
-            for flow in self.astray(exposures, flows)? {
-                let this = family.original(TupleFilter::from(flow.original()));
-                conntrack::delete(self.nft.connection_mut(), &this)?;
             }
         }
         Ok(())
     }
 
-    /// Of these flows, those to a port of the host that was exposed now and
-    /// that reach something else than its guest. Other ports are not looked
-    /// at: what is remembered of them may be out of date.
-    fn astray(&mut self, made: &[Mapping], mut flows: Vec<Flow>) -> Result<Vec<Flow>, Error> {
-        let made: HashSet<Key> = made.iter().map(Mapping::key).collect();
-        flows.retain(|flow| {
-            let to = flow.original();
-            let port = to.destination_port().unwrap_or_default();
-            let keys = Key::reached_at(Protocol::Udp, to.destination(), port);
-            if !keys.is_some_and(|keys| keys.iter().any(|key| made.contains(key))) {
-                return false;
-            }
-            let target = self.known.target_at(Protocol::Udp, to.destination(), port);
-            target.is_some_and(|target| target.ip() != flow.reply().source())
+    /// Says which set is full, if that is what the kernel refused.
+    pub(super) fn room(&self, error: Error) -> Error {
+        let Error::Refused { operation, source } = &error else {
+            return error;
+        };
+        let words = operation.what();
+        let is_meant = |name: &str| words.split(' ').any(|word| word == name);
+        let rooms = self.layout.sides.iter().flat_map(|side| {
+            let sets = side.sets();
+            sets.into_iter().zip(Side::ROOM_FOR)
         });
-        if !flows.is_empty() {
-            let addresses = self.rtnl.addresses(None)?;
-            let local: HashSet<_> = addresses
-                .iter()
-                .map(|address| address.net().addr())
-                .collect();
-            flows.retain(|flow| local.contains(&flow.original().destination()));
+        let mut full = rooms.filter(|(set, _)| is_meant(set.name().as_str()));
+        match full.next() {
+            Some((set, what)) if source.errno() == libc::ENFILE => Error::Full {
+                what,
+                capacity: set.capacity().unwrap_or_default(),
+            },
+            _ => error,
         }
-        Ok(flows)
+    }
+}
+
+/// That an exposure is not in force.
+pub(super) fn absent(exposure: &Exposure) -> Error {
+    Error::Absent {
+        kind: "exposure",
+        name: exposure.to_string().into(),
+    }
+}
+
+fn is_of(claim: &Mapping, side: &Side) -> bool {
+    claim.guest_address.is_ipv4() == side.ipv4 && claim.host_address.is_some() == side.exact
+}
+
+/// The comment of the last claim: the next one's is mostly the same.
+#[derive(Default)]
+struct Comments<'e> {
+    last: Option<(usize, &'e Exposure, Mapping, Option<Comment>)>,
+}
+
+impl<'e> Comments<'e> {
+    fn of(
+        &mut self,
+        (place, exposure): (usize, &'e Exposure),
+        claim: &Mapping,
+        make: impl FnOnce() -> Option<Comment>,
+    ) -> Option<Comment> {
+        if let Some((other_place, other, last, comment)) = &self.last
+            && last.guest_address == claim.guest_address
+            && (*other_place == place || exposure.is_noted_as(other))
+        {
+            return *comment;
+        }
+        let comment = make();
+        self.last = Some((place, exposure, *claim, comment));
+        comment
     }
 }

@@ -1,13 +1,14 @@
 //! What a handle remembers of the kernel's state.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::Host;
 use crate::error::Error;
-use crate::exposure::{Destination, Key, Mapping, Protocol};
+use crate::exposure::{Destination, Key, Mapping};
 use crate::guest::{Attachment, Guest, GuestName};
-use crate::layout::{read_exposure, read_guard};
+use crate::layout::{Seat, read_claim, read_guard, read_slot, read_span};
 use crate::route::{Link, Neighbour};
 
 /// Guests and exposures as they were last read or changed. The kernel
@@ -19,7 +20,11 @@ pub(super) struct Known {
     guests: BTreeMap<u32, Attachment>,
     by_name: HashMap<Box<str>, u32>,
     by_address: HashMap<IpAddr, u32>,
+    /// The claimed ports, and where they lead; of several guests the first.
     exposures: HashMap<Key, SocketAddr>,
+    /// The addresses of guests that serve a loopback address of the host, or
+    /// did since this was read.
+    on_loopback: HashSet<IpAddr>,
 }
 
 impl Known {
@@ -46,19 +51,27 @@ impl Known {
         self.guests.get(self.by_address.get(&address)?)
     }
 
-    /// The address that a guest has in a family.
-    pub(super) fn address_of(&self, guest: &Destination, ipv4: bool) -> Result<IpAddr, Error> {
-        match guest {
-            Destination::Address(address) => Ok(*address),
-            Destination::Name(name) => match self.guest_of_name(name.as_str()) {
-                Some(guest) if ipv4 => Ok(guest.ipv4.into()),
-                Some(guest) => Ok(guest.ipv6.into()),
-                None => Err(Error::Absent {
-                    kind: "guest",
-                    name: name.as_str().into(),
-                }),
-            },
-        }
+    /// The address that a guest has in a family, and its name.
+    pub(super) fn seat_of(&self, guest: &Destination, ipv4: bool) -> Result<Seat<'_>, Error> {
+        let (address, attached) = match guest {
+            Destination::Address(address) => (Some(*address), self.guest_of_address(*address)),
+            Destination::Name(name) => (None, self.guest_of_name(name.as_str())),
+        };
+        let Some(attached) = attached else {
+            return Err(Error::Absent {
+                kind: "guest",
+                name: guest.to_string().into(),
+            });
+        };
+        let own = if ipv4 {
+            IpAddr::from(attached.ipv4)
+        } else {
+            attached.ipv6.into()
+        };
+        Ok(Seat {
+            address: address.unwrap_or(own),
+            guest: attached.name(),
+        })
     }
 
     /// The guests that this one reaches directly.
@@ -74,8 +87,7 @@ impl Known {
 
     /// Whether an exposure on a loopback address leads to the guest.
     pub(super) fn serves_loopback(&self, guest: &Attachment) -> bool {
-        let mut exposures = self.exposures.iter();
-        exposures.any(|(key, target)| key.is_on_loopback() && guest.has(target.ip()))
+        self.on_loopback.iter().any(|&address| guest.has(address))
     }
 
     pub(super) fn attached(&mut self, guest: Attachment) {
@@ -91,25 +103,24 @@ impl Known {
         self.by_address.remove(&guest.ipv4.into());
         self.by_address.remove(&guest.ipv6.into());
         self.exposures.retain(|_, target| !guest.has(target.ip()));
+        self.on_loopback.retain(|&address| !guest.has(address));
     }
 
-    /// Where this port of a host address leads: the exposure of the very
-    /// address decides before one of all addresses.
-    pub(super) fn target_at(
-        &self,
-        protocol: Protocol,
-        address: IpAddr,
-        port: u16,
-    ) -> Option<SocketAddr> {
-        let keys = Key::reached_at(protocol, address, port)?;
-        keys.iter().find_map(|key| self.exposures.get(key).copied())
+    /// Whether it is claimed.
+    pub(super) fn has(&self, key: &Key) -> bool {
+        self.exposures.contains_key(key)
     }
 
-    /// Remembers `exposure` unless its port is known to lead elsewhere, and
-    /// says whether it did.
+    /// Remembers `exposure` unless its port is claimed, and says whether it
+    /// did.
     pub(super) fn claim(&mut self, exposure: &Mapping) -> bool {
-        let target = self.exposures.entry(exposure.key());
-        *target.or_insert_with(|| exposure.guest()) == exposure.guest()
+        match self.exposures.entry(exposure.key()) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(place) => {
+                place.insert(exposure.guest());
+                true
+            }
+        }
     }
 
     pub(super) fn exposed(&mut self, exposure: &Mapping) {
@@ -118,6 +129,10 @@ impl Known {
 
     pub(super) fn withdrawn(&mut self, exposure: &Mapping) {
         self.exposures.remove(&exposure.key());
+    }
+
+    pub(super) fn serves_on_loopback(&mut self, address: IpAddr) {
+        self.on_loopback.insert(address);
     }
 }
 
@@ -186,12 +201,45 @@ impl Host {
                 known.attached(guest);
             }
         }
-        for map in self.layout.exposure_maps() {
-            for exposure in self.nft.elements(map)?.iter().filter_map(read_exposure) {
-                known.exposed(&exposure);
+        for side in &self.layout.sides {
+            for element in self.nft.elements(&side.dnat)? {
+                if let Some(claim) = read_claim(side, &element) {
+                    known.exposed(&claim);
+                    if claim.key().is_on_loopback() {
+                        known.serves_on_loopback(claim.guest_address);
+                    }
+                }
             }
         }
+        self.read_loopback(&mut known)?;
         self.known = known;
+        Ok(())
+    }
+
+    /// Which guests serve loopback addresses besides those that claims name.
+    fn read_loopback(&mut self, known: &mut Known) -> Result<(), Error> {
+        // The kernel translates loopback addresses of IPv4 only.
+        let side = self.layout.side(true, true);
+        for set in [&side.turns, &side.sources] {
+            for element in self.nft.elements(set)? {
+                let loopback = element.key().as_bytes().first() == Some(&LOOPBACK_IPV4);
+                if let Some((_, _, (guest, _))) = read_slot(side, &element)
+                    && loopback
+                {
+                    known.serves_on_loopback(guest);
+                }
+            }
+        }
+        for element in self.nft.elements(&side.ranges)? {
+            if let Some(span) = read_span(side, &element)
+                && span
+                    .place
+                    .host_address
+                    .is_some_and(|host| host.is_loopback())
+            {
+                known.serves_on_loopback(span.guest_address);
+            }
+        }
         Ok(())
     }
 
@@ -209,6 +257,9 @@ impl Host {
         Ok(Attachment { mac, ..derived })
     }
 }
+
+/// How the loopback addresses of IPv4 begin.
+const LOOPBACK_IPV4: u8 = 127;
 
 /// The gateway of a guest has the address before the guest's.
 fn before_ipv4(address: Ipv4Addr) -> Ipv4Addr {

@@ -3,27 +3,28 @@
 mod attach;
 mod conflicts;
 mod expose;
+mod exposures;
+mod flows;
 mod forward_all;
 mod forwarding;
 mod known;
 mod policy;
+mod settle;
 mod topology;
 mod traffic;
 
 pub use traffic::{Dropped, Traffic};
 
-use std::fmt;
-
-use crate::conntrack::{self, FlowFilter, TupleFilter};
 use crate::error::{Conflict, Error};
-use crate::exposure::{Exposure, Mapping};
-use crate::guest::{Attachment, GuestName, Networks};
-use crate::layout::{Layout, read_exposure};
-use crate::nft::{Batch, Comment, Element, Nft, Set, Table};
+use crate::exposure::Mapping;
+use crate::guest::{Attachment, Networks};
+use crate::layout::Layout;
+use crate::nft::{Batch, Element, Nft, Set, Table};
 use crate::owner::Owner;
 use crate::route::{Link, Rtnl};
 use crate::sys::NetNs;
 
+pub use exposures::Exposed;
 use known::Known;
 
 /// An owner's handle on one network namespace: its sockets and its table.
@@ -54,8 +55,9 @@ pub struct Host {
     nft: Nft,
     batch: Batch,
     known: Known,
-    /// What is being exposed or withdrawn; kept for its memory.
-    mappings: Vec<Mapping>,
+    /// What is being exposed: the place in the list of each port that is
+    /// claimed; kept for its memory.
+    claims: Vec<(usize, Mapping)>,
 }
 
 /// What a [`Host`] is made from: an owner, and what may differ from the
@@ -100,37 +102,6 @@ pub enum Flows {
     Cut,
     /// They go on until they end by themselves.
     Drain,
-}
-
-/// An exposure as it is in force.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Exposed {
-    exposure: Exposure,
-    guest: Option<GuestName>,
-    connections: u64,
-}
-
-impl Exposed {
-    /// The exposure.
-    pub fn exposure(&self) -> &Exposure {
-        &self.exposure
-    }
-
-    /// The guest that it leads to.
-    pub fn guest(&self) -> Option<&GuestName> {
-        self.guest.as_ref()
-    }
-
-    /// How many connections it has taken so far (of UDP: flows).
-    pub fn connections(&self) -> u64 {
-        self.connections
-    }
-}
-
-impl fmt::Display for Exposed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({} connections)", self.exposure, self.connections)
-    }
 }
 
 impl Host {
@@ -191,7 +162,7 @@ impl Host {
             nft: Nft::open()?,
             batch: Batch::new(),
             known: Known::default(),
-            mappings: Vec::new(),
+            claims: Vec::new(),
         })
     }
 
@@ -215,31 +186,6 @@ impl Host {
     pub fn guests(&mut self) -> Result<Vec<Attachment>, Error> {
         self.read()?;
         Ok(self.known.guests().cloned().collect())
-    }
-
-    /// Lists the exposures with their counters, in their order, as the kernel
-    /// has them.
-    ///
-    /// # Errors
-    /// What listing set elements returns.
-    pub fn exposures(&mut self) -> Result<Vec<Exposed>, Error> {
-        let mut list = Vec::new();
-        for map in self.layout.exposure_maps() {
-            for element in self.nft.elements(map)? {
-                let Some(mapping) = read_exposure(&element) else {
-                    continue;
-                };
-                let exposure = Exposure::try_from(mapping)?;
-                let label = element.current_comment().map(Comment::as_str);
-                list.push(Exposed {
-                    exposure,
-                    guest: label.and_then(|label| GuestName::new(label).ok()),
-                    connections: element.counts().map_or(0, |counts| counts.packets),
-                });
-            }
-        }
-        list.sort_by(|one, other| one.exposure.cmp(&other.exposure));
-        Ok(list)
     }
 
     /// Removes everything of the owner: guests with their TAPs, exposures,
@@ -326,26 +272,6 @@ impl Host {
             }
         }
         Ok(found.map(|table| table.is_some()))
-    }
-
-    /// Ends the flows that reach this exposure of its guest.
-    fn cut(&mut self, exposure: &Mapping) -> Result<(), Error> {
-        let protocol = exposure.protocol.number();
-        let guest = exposure.guest();
-        let mut original = TupleFilter::new()
-            .protocol(protocol)
-            .destination_port(exposure.host_port.get());
-        if let Some(address) = exposure.host_address {
-            original = original.destination(address);
-        }
-        let reply = TupleFilter::new()
-            .protocol(protocol)
-            .source(guest.ip())
-            .source_port(guest.port());
-        let filter = FlowFilter::family_of(guest.ip())
-            .original(original)
-            .reply(reply);
-        conntrack::delete(self.nft.connection_mut(), &filter)
     }
 
     /// The elements of one of the layout's sets.

@@ -94,7 +94,7 @@ impl super::Exposed {
     ) -> Self {
         Self {
             exposure,
-            guest,
+            guests: guest.into_iter().collect(),
             connections,
         }
     }

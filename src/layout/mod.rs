@@ -10,7 +10,10 @@ mod policy;
 mod rules;
 mod uplinks;
 
-pub(crate) use exposures::{exposure_element, exposure_key, read_exposure};
+pub(crate) use exposures::{
+    Note, Place, Regrouped, SETS, Seat, Side, claim_element, note, read_allowed, read_claim,
+    read_slot, read_span, role,
+};
 pub(crate) use guests::read_guard;
 use policy::PolicySets;
 pub(crate) use uplinks::read_uplink;
@@ -31,12 +34,8 @@ pub(crate) struct Layout {
     tap_prefix: String,
     pub(crate) table: Table,
     pub(crate) arp: Table,
-    /// Host address . protocol . port : guest address . port.
-    pub(crate) dnat4: Set,
-    pub(crate) dnat6: Set,
-    /// Protocol . port : guest address . port, for all host addresses.
-    pub(crate) dnat4_any: Set,
-    pub(crate) dnat6_any: Set,
+    /// Exposures on exact host addresses, IPv4 and IPv6, and on all.
+    pub(crate) sides: [Box<Side>; 4],
     /// TAP . guest MAC . guest address: who may send what.
     pub(crate) guard4: Set,
     pub(crate) guard6: Set,
@@ -50,7 +49,7 @@ pub(crate) struct Layout {
     pub(crate) self4: Set,
     pub(crate) self6: Set,
     /// What guests may do besides answering.
-    pub(crate) policy: PolicySets,
+    pub(crate) policy: Box<PolicySets>,
     /// The interfaces on which forwarding was switched on for the guests.
     pub(crate) uplinks4: Set,
     pub(crate) uplinks6: Set,
@@ -65,29 +64,20 @@ impl Layout {
         let table = Table::new(Family::INET, name.clone()).comment(comment);
         let arp = Table::new(Family::ARP, name).comment(comment);
         let (ipv4, ipv6) = (DataType::IPV4_ADDR, DataType::IPV6_ADDR);
-        let (protocol, port) = (DataType::INET_PROTO, DataType::INET_SERVICE);
         let (tap, mac) = (DataType::IFNAME, DataType::ETHER_ADDR);
-        let map = |name, key: &[DataType], data: &[DataType]| {
-            Set::map(&table, Name::constant(name), key, data)
-                .size(exposures)
-                .counter()
-        };
         let set = |table: &Table, name, key: &[DataType]| {
             Set::new(table, Name::constant(name), key).size(guests)
         };
         Ok(Self {
             tap_prefix: owner.tap_prefix(),
-            dnat4: map("dnat4", &[ipv4, protocol, port], &[ipv4, port]),
-            dnat6: map("dnat6", &[ipv6, protocol, port], &[ipv6, port]),
-            dnat4_any: map("dnat4_any", &[protocol, port], &[ipv4, port]),
-            dnat6_any: map("dnat6_any", &[protocol, port], &[ipv6, port]),
+            sides: exposures::all(&table, exposures)?,
             guard4: set(&table, "guard4", &[tap, mac, ipv4]),
             guard6: set(&table, "guard6", &[tap, mac, ipv6]),
             guard_mac: set(&table, "guard_mac", &[tap, mac]),
             guard_arp: set(&arp, "guard", &[tap, mac, ipv4]),
             self4: set(&table, "self4", &[ipv4, ipv4]),
             self6: set(&table, "self6", &[ipv6, ipv6]),
-            policy: PolicySets::new(&table, guests),
+            policy: Box::new(PolicySets::new(&table, guests)),
             uplinks4: uplink_set(&table, UPLINKS4),
             uplinks6: uplink_set(&table, UPLINKS6),
             table,
@@ -98,8 +88,10 @@ impl Layout {
     /// Creates the `inet` table; refused if there is one of that name.
     pub(crate) fn create(&self, batch: &mut Batch) {
         batch.create(&self.table);
-        let sets = self.exposure_maps().into_iter().chain(self.other_sets());
-        for set in sets.chain(self.policy.all()) {
+        let live = self.sides.iter().map(|side| &side.live);
+        let exposures = self.exposure_sets().chain(live);
+        let guests = self.other_sets().into_iter().chain(self.policy.all());
+        for set in exposures.chain(guests) {
             batch.create(set);
         }
         self.create_rules(batch);
@@ -149,19 +141,4 @@ fn take_ipv6(bytes: &[u8]) -> Option<(Option<IpAddr>, &[u8])> {
 fn take_port(bytes: &[u8]) -> Option<(u16, &[u8])> {
     let (port, rest) = bytes.split_first_chunk::<2>()?;
     Some((u16::from_be_bytes(*port), rest))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::nft::{Data, Element};
-
-    #[test]
-    fn foreign_elements_are_no_exposures() {
-        for key in [&[0_u8; 4][..], &[6, 0, 0, 0, 0, 80], &[1; 40]] {
-            let element = Element::new(Data::from_bytes(key).unwrap());
-            assert_eq!(read_exposure(&element), None);
-            assert_eq!(read_guard(&element), None);
-        }
-    }
 }

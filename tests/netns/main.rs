@@ -14,7 +14,9 @@
 )]
 
 mod agent;
+mod allow;
 mod bad_input;
+mod balance;
 mod beside;
 mod conntrack;
 mod crash;
@@ -24,15 +26,21 @@ mod expose;
 mod exposure;
 mod host;
 mod isolation;
+mod limits;
 mod linux_guest;
+mod listing;
+mod matrix;
 mod nft;
 mod packet;
 mod policy;
+mod ranges;
 mod rates;
 mod relay;
+mod repoint;
 mod riklet;
 mod riklet_defects;
 mod route;
+mod sctp;
 mod snapshot;
 mod spoof;
 #[expect(unused_imports, reason = "its own tests run in tests/support.rs")]
@@ -54,7 +62,9 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let trials = [
+        allow::trials(),
         bad_input::trials(),
+        balance::trials(),
         beside::trials(),
         conntrack::trials(),
         crash::trials(),
@@ -64,13 +74,19 @@ fn main() -> ExitCode {
         exposure::trials(),
         host::trials(),
         isolation::trials(),
+        limits::trials(),
+        listing::trials(),
+        matrix::trials(),
         nft::trials(),
         policy::trials(),
         rates::trials(),
+        ranges::trials(),
         relay::trials(),
+        repoint::trials(),
         riklet::trials(),
         riklet_defects::trials(),
         route::trials(),
+        sctp::trials(),
         spoof::trials(),
         sys::trials(),
         topology::trials(),

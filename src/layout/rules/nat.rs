@@ -3,11 +3,12 @@
 use std::net::Ipv6Addr;
 
 use super::{Chains, LOOPBACK_IPV4, Layout};
-use crate::nft::{Batch, Family, Field, L4Proto, Rule, fib, ip, ip6, meta, th};
+use crate::layout::Side;
+use crate::nft::{Batch, Comment, Family, L4Proto, Rule, fib, ip, ip6, meta};
 
 impl Layout {
     /// Exposures: the exact host address beats all addresses, of which the
-    /// loopback ones are none.
+    /// loopback ones are none, and both beat large ranges.
     pub(super) fn nat_rules(&self, chains: &Chains, batch: &mut Batch) {
         let Chains {
             nat_pre,
@@ -22,7 +23,7 @@ impl Layout {
         for (chain, next) in [(nat_pre, expose), (nat_out, expose_out)] {
             batch.add(
                 &Rule::new(chain)
-                    .matching(meta::l4proto().one_of([L4Proto::TCP, L4Proto::UDP]))
+                    .matching(meta::l4proto().one_of(EXPOSED))
                     .matching(fib::daddr_type().equal(fib::AddrType::LOCAL))
                     .jump(next.name().clone()),
             );
@@ -48,14 +49,58 @@ impl Layout {
                 .matching(meta::nfproto().equal(Family::IP6))
                 .goto(expose6.name().clone()),
         );
-        let port: [Field; 2] = [meta::l4proto(), th::dport()];
-        let [protocol, number] = port;
-        for chain in [expose_loopback, expose4] {
-            let exact = [ip::daddr(), protocol, number];
-            batch.add(&Rule::new(chain).dnat_from(&exact, &self.dnat4));
+        let lookups = |side: &Side| match (side.ipv4, side.exact) {
+            (true, true) => vec![expose_loopback, expose4],
+            (true, false) => vec![expose4],
+            (false, _) => vec![expose6],
+        };
+        for side in &self.sides {
+            special_rules(side, batch);
+            for chain in lookups(side) {
+                batch.add(
+                    &Rule::new(chain)
+                        .lookup(&side.key(), &side.special)
+                        .goto(side.special_chain().name().clone()),
+                );
+                batch.add(&Rule::new(chain).dnat_from(&side.key(), &side.dnat));
+            }
         }
-        batch.add(&Rule::new(expose4).dnat_from(&port, &self.dnat4_any));
-        batch.add(&Rule::new(expose6).dnat_from(&[ip6::daddr(), protocol, number], &self.dnat6));
-        batch.add(&Rule::new(expose6).dnat_from(&port, &self.dnat6_any));
+        for side in &self.sides {
+            for chain in lookups(side) {
+                batch.add(&Rule::new(chain).dnat_from(&side.key(), &side.ranges));
+            }
+        }
     }
 }
+
+/// The chains for what is more than a way to one guest: who may connect, how
+/// many at once, and which of several guests.
+fn special_rules(side: &Side, batch: &mut Batch) {
+    let (special, allowed) = (side.special_chain(), side.allowed_chain());
+    batch.create(special).create(allowed);
+    let source = if side.ipv4 { ip::saddr() } else { ip6::saddr() };
+    let behind = |field| [side.key().as_slice(), &[field]].concat();
+    batch.add(
+        &Rule::new(allowed)
+            .lookup(&behind(source), &side.allow)
+            .return_(),
+    );
+    batch.add(
+        &Rule::new(allowed)
+            .counter()
+            .drop()
+            .comment(Comment::constant("source not allowed")),
+    );
+    batch.add(
+        &Rule::new(special)
+            .lookup(&side.key(), &side.restricted)
+            .jump(allowed.name().clone()),
+    );
+    batch.add(&Rule::new(special).vmap(&side.key(), &side.limits));
+    batch.add(&Rule::new(special).dnat_from(&behind(Side::turn()), &side.turns));
+    batch.add(&Rule::new(special).dnat_from(&behind(side.hash()), &side.sources));
+    batch.add(&Rule::new(special).dnat_from(&side.key(), &side.dnat));
+}
+
+/// What [`Protocol`](crate::Protocol) has.
+const EXPOSED: [L4Proto; 3] = [L4Proto::TCP, L4Proto::UDP, L4Proto::SCTP];

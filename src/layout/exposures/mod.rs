@@ -1,0 +1,14 @@
+//! Exposures as elements of the owner's sets, written and read.
+
+mod elements;
+mod note;
+mod parts;
+mod read;
+mod sides;
+
+pub(crate) use elements::{Seat, claim_element, note};
+pub(crate) use note::Note;
+pub(crate) use parts::{Place, read_allowed, read_claim, read_slot, read_span};
+pub(crate) use read::Regrouped;
+pub(super) use sides::all;
+pub(crate) use sides::{SETS, Side, role};
