@@ -284,7 +284,8 @@ fn unknown_expression_without_its_last_padding_reads_equal_when_written() {
     let mut out = Writer::new(&mut bytes);
     out.put(NFTA_EXPR_NAME, "from_the_future");
     let data = Attr::<Bytes>::new(NFTA_EXPR_DATA.kind());
-    out.put(data, &[8, 0, 1, 0, 0, 0, 0, 1, 6, 0, 2, 0, 7, 7]);
+    let inside = crate::wire::laid_out(&[(8, 1, &[0, 0, 0, 1]), (6, 2, &[7, 7])]);
+    out.put(data, &inside);
     out.finish().unwrap();
     let read = Expr::decode(Attrs::new(&bytes)).unwrap();
     assert!(matches!(read, Expr::Unknown(_)));
