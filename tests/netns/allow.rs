@@ -16,6 +16,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = trials![
         only_clients_of_allowed_networks_connect,
         allow_list_goes_for_local_processes_and_guests_too,
+        allow_list_goes_for_loopback_too,
         allow_list_of_one_family_shuts_the_other_out,
         allow_list_of_a_range_is_one_element_a_network,
         another_allow_list_replaces_the_first,
@@ -127,6 +128,23 @@ fn allow_list_goes_for_local_processes_and_guests_too() {
                 let answer = ask(&world.node, protocol, to, patience(local));
                 assert_eq!(answer.is_some(), local, "process, {allowed} allowed");
             }
+        }
+    }
+}
+
+fn allow_list_goes_for_loopback_too() {
+    let world = World::new();
+    let mut host = world.host();
+    let (_, _vm) = world.boot(&mut host, "hello-world");
+    for protocol in PROTOCOLS {
+        for (nets, open) in [("127.0.0.0/29", true), ("10.0.0.0/8", false)] {
+            let text = format!("{protocol}/127.0.0.1:8080->hello-world:80 from {nets}");
+            let exposure = expose(&mut host, &text);
+            assert_eq!(host.exposures().unwrap()[0].exposure(), &exposure);
+            let patience = if open { SOON } else { NEVER };
+            let answer = ask(&world.node, protocol, at("127.0.0.1", 8080), patience);
+            assert_eq!(answer.is_some(), open, "{text}");
+            host.withdraw(&exposure, Flows::Cut).unwrap();
         }
     }
 }
