@@ -27,6 +27,9 @@
 //! speak to the kernel's subsystems in typed values; [`conn`], [`sys`] and
 //! [`wire`] are what they are made of.
 //!
+//! With the feature `serde`, exposures and names are (de)serialized as their
+//! plain notation.
+//!
 //! Blocking; every handle lends its descriptor, and [`conn::Exchange`] is the
 //! reply logic without I/O, for any event loop. Every change is logged at
 //! debug level through the `log` facade, in the words of `nft` and `ip`.
@@ -60,8 +63,8 @@ pub mod wire;
 pub use conflict::Conflict;
 pub use error::Error;
 pub use exposure::{Balance, Destination, Exposure, Label, Ports, Protocol, Target};
-pub use guest::{Attachment, Guest, GuestName, Networks};
-pub use host::{Exposed, Flows, Host, Ownership, Settings, Watch};
+pub use guest::{Attachment, Egress, Guest, GuestName, Networks, Policy, Rate, Service};
+pub use host::{Dropped, Exposed, Flows, Host, Ownership, Settings, Traffic, Watch};
 pub use owner::Owner;
 pub use plan::{Change, Plan, Wanted};
 #[cfg(feature = "relay")]

@@ -52,7 +52,7 @@ fn nftables(message: &Message<'_>, operation: u16) {
                 .flat_map(|list| list.elements)
             {
                 black_box(element.to_string());
-                black_box(fuzzing::read_exposure(&element));
+                drop(black_box(fuzzing::read_exposure(&element)));
                 black_box(fuzzing::read_guard(&element));
                 black_box(fuzzing::read_uplink(&element));
             }

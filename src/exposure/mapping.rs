@@ -1,12 +1,10 @@
 //! One port of the host and where it leads: what the kernel knows of an
 //! exposure.
 
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 
-use super::{Exposure, Protocol};
-use crate::error::Invalid;
+use super::Protocol;
 
 /// One port of the host, on one or all of its addresses of a family, that
 /// leads to one port of one guest. Small and on the stack: an exposure is one
@@ -34,29 +32,6 @@ impl Mapping {
             host_address: self.host_address,
             host_port: self.host_port,
         }
-    }
-}
-
-impl TryFrom<Mapping> for Exposure {
-    type Error = Invalid;
-
-    fn try_from(mapping: Mapping) -> Result<Self, Invalid> {
-        let exposure = Self::new(mapping.protocol, mapping.host_port.get(), mapping.guest())?;
-        match mapping.host_address {
-            Some(address) => exposure.on(address),
-            None => Ok(exposure),
-        }
-    }
-}
-
-impl fmt::Display for Mapping {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/", self.protocol)?;
-        match self.host_address {
-            Some(address) => write!(f, "{}", SocketAddr::new(address, self.host_port.get()))?,
-            None => write!(f, "{}", self.host_port)?,
-        }
-        write!(f, "->{}", self.guest())
     }
 }
 

@@ -140,7 +140,8 @@ impl Exposure {
     }
 
     /// Leads to this guest as well; which one gets a connection is decided by
-    /// [`balance`](Self::balance).
+    /// [`balance`](Self::balance), in 48 shares: each guest gets as many as
+    /// the others, or one more.
     ///
     /// # Errors
     /// [`Invalid`] for what [`new`](Self::new) refuses, for a guest that is
@@ -202,7 +203,8 @@ impl Exposure {
     }
 
     /// Refuses new connections beyond so many at once. They are counted by
-    /// host port, and by family and by host address where there are several.
+    /// host port, and by family and by host address where there are several;
+    /// those that began before there was this limit are not counted.
     ///
     /// # Errors
     /// [`Invalid`] for 0.

@@ -1,11 +1,13 @@
 //! One VM as the host sees it.
 
 mod name;
+mod policy;
 mod routed;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 pub use name::GuestName;
+pub use policy::{Egress, Policy, Rate, Service};
 pub use routed::{GATEWAY_MAC, Networks};
 
 use crate::error::Invalid;
@@ -14,8 +16,13 @@ use crate::types::{IfName, Mac};
 /// A VM that is to be attached: routed over a TAP of its own.
 ///
 /// ```
-/// use tapwire::Guest;
-/// let guest = Guest::new("hello-world")?.tap_owner(1000);
+/// use tapwire::{Egress, Guest, GuestName, Rate};
+/// let guest = Guest::new("hello-world")?
+///     .tap_owner(1000)
+///     .peer(&GuestName::new("database")?)
+///     .service("udp/53".parse()?)
+///     .egress(Egress::none())
+///     .rate_to(Rate::new(12_500_000)?);
 /// # Ok::<(), tapwire::error::Invalid>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -24,6 +31,7 @@ pub struct Guest {
     mac: Option<Mac>,
     tap_owner: Option<u32>,
     tap_group: Option<u32>,
+    policy: Policy,
 }
 
 impl Guest {
@@ -37,6 +45,7 @@ impl Guest {
             mac: None,
             tap_owner: None,
             tap_group: None,
+            policy: Policy::default(),
         })
     }
 
@@ -68,9 +77,55 @@ impl Guest {
         }
     }
 
+    /// Lets it and this guest reach each other directly, at their own
+    /// addresses. That one of the two says so is enough.
+    ///
+    /// A peer that is not attached takes effect when it is; it ends when
+    /// either of them is detached, and is back when both are there again.
+    #[must_use]
+    pub fn peer(mut self, name: &GuestName) -> Self {
+        self.policy.add_peer(name.clone());
+        self
+    }
+
+    /// Lets it reach this port of the host.
+    #[must_use]
+    pub fn service(mut self, service: Service) -> Self {
+        self.policy.add_service(service);
+        self
+    }
+
+    /// Has it reach the outside like this, instead of everything behind the
+    /// host's address. Connections that may go on keep the address that they
+    /// began with.
+    #[must_use]
+    pub fn egress(mut self, egress: Egress) -> Self {
+        self.policy.set_egress(egress);
+        self
+    }
+
+    /// Drops what it sends above this, whereto ever.
+    #[must_use]
+    pub fn rate_from(mut self, rate: Rate) -> Self {
+        self.policy.set_rate_from(rate);
+        self
+    }
+
+    /// Drops what it is sent above this, wherefrom ever.
+    #[must_use]
+    pub fn rate_to(mut self, rate: Rate) -> Self {
+        self.policy.set_rate_to(rate);
+        self
+    }
+
     /// Its name.
     pub fn name(&self) -> &GuestName {
         &self.name
+    }
+
+    /// What it may do besides answering.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     pub(crate) fn wanted_mac(&self) -> Option<Mac> {
@@ -97,6 +152,7 @@ pub struct Attachment {
     pub(crate) gateway_ipv4: Ipv4Addr,
     pub(crate) ipv6: Ipv6Addr,
     pub(crate) gateway_ipv6: Ipv6Addr,
+    pub(crate) policy: Policy,
 }
 
 impl Attachment {
@@ -141,6 +197,11 @@ impl Attachment {
         self.gateway_ipv6
     }
 
+    /// What the guest may do besides answering.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
     /// The prefix length of the guest's IPv6 network, 126.
     pub fn prefix_ipv6(&self) -> u8 {
         routed::PREFIX_IPV6
@@ -153,6 +214,19 @@ impl Attachment {
             "ip={}::{}:255.255.255.252::eth0:off",
             self.ipv4, self.gateway_ipv4
         )
+    }
+
+    /// Whether it and `other` reach each other directly: one of them says so.
+    pub(crate) fn is_peer_of(&self, other: &Self) -> bool {
+        let names = |one: &Self, another: &Self| one.policy.peers().contains(&another.name);
+        self.slot != other.slot && (names(self, other) || names(other, self))
+    }
+
+    pub(crate) fn with(self, policy: &Policy) -> Self {
+        Self {
+            policy: policy.clone(),
+            ..self
+        }
     }
 
     pub(crate) fn has(&self, address: IpAddr) -> bool {

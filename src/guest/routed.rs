@@ -124,6 +124,7 @@ impl Networks {
             gateway_ipv4: self.ipv4_of(slot, 1),
             ipv6: self.ipv6_of(slot, 2),
             gateway_ipv6: self.ipv6_of(slot, 1),
+            policy: guest.policy().clone(),
         })
     }
 

@@ -27,44 +27,39 @@ const TAP_ATTEMPTS: u32 = 200;
 const TAP_PAUSE: Duration = Duration::from_millis(5);
 
 impl Host {
-    /// Attaches a guest: claims addresses for it, guards them, and makes a
-    /// persistent TAP that leads to it, up and ready for the VMM to open.
+    /// Attaches a guest: claims addresses for it, guards them, says what it
+    /// may do, and makes a persistent TAP that leads to it, up and ready for
+    /// the VMM to open.
     ///
-    /// A guest that is attached stays as it is; what a killed agent left
-    /// undone is done. So the call can be repeated.
+    /// A guest that is attached keeps its TAP and addresses; what a killed
+    /// agent left undone is done, and what it may do is from now on what
+    /// `guest` says, changed at once in one transaction. Connections that it
+    /// may no longer have end with it. So the call can be repeated.
     ///
     /// # Errors
     /// [`Error::Conflict`] if the guest is attached with another MAC, or if
     /// its network is routed elsewhere already (names the route);
-    /// [`Error::Full`] if the guests' networks are used up; [`Error::System`]
-    /// if the TAP cannot be made; [`Error::Refused`] from the kernel. A guest
-    /// that was not attached before is not attached then.
+    /// [`Error::Absent`] if packets are to leave behind an address that the
+    /// host does not have; [`Error::Full`] if the guests' networks are used
+    /// up, or the room for what guests may do; [`Error::System`] if the TAP
+    /// cannot be made; [`Error::Refused`] from the kernel. A guest that was
+    /// not attached before is not attached then.
     pub fn attach(&mut self, guest: &Guest) -> Result<Attachment, Error> {
-        let name = guest.name().as_str();
-        if self.known.guest_of_name(name).is_none() {
-            self.refresh()?;
-        }
-        if let Some(attached) = self.known.guest_of_name(name).cloned() {
-            check_mac(guest, &attached)?;
-            match self.guard(&attached) {
-                // Someone took a table away.
-                Err(error) if error.is_not_found() => {
-                    self.read()?;
-                    self.guard(&attached)?;
-                }
-                result => result?,
+        self.check_sources(guest.policy().egress())?;
+        self.refresh()?;
+        let (attached, before) = self.enlist(guest)?;
+        if let Err(error) = self.wire(guest, &attached) {
+            if before.is_none() {
+                // The first error tells what happened; what a failing
+                // rollback leaves is found by the next attach.
+                let _rolled_back = self.detach(attached.name());
             }
-            self.wire(guest, &attached)?;
-            return Ok(attached);
-        }
-        let claimed = self.claim(guest)?;
-        if let Err(error) = self.wire(guest, &claimed) {
-            // The first error tells what happened; what a failing rollback
-            // leaves is found by the next attach.
-            let _rolled_back = self.detach(name);
             return Err(error);
         }
-        Ok(claimed)
+        if let Some(before) = before {
+            self.end_forbidden_flows(&before, &attached)?;
+        }
+        Ok(attached)
     }
 
     /// Detaches a guest: its exposures, its TAP, its flows, its addresses, in
@@ -88,63 +83,88 @@ impl Host {
             self.delete_link(link.index())?;
         }
         self.cut_guest(&guest)?;
-        self.batch.clear();
-        self.layout.release(&guest, &mut self.batch)?;
-        self.nft.commit(&mut self.batch)?;
-        self.known.detached(&guest);
-        Ok(())
+        self.release(&guest)
     }
 
-    /// Lets an attached guest speak with its own addresses.
-    fn guard(&mut self, guest: &Attachment) -> Result<(), Error> {
-        self.batch.clear();
-        self.layout.guard(guest, &mut self.batch)?;
-        self.nft.commit(&mut self.batch)
-    }
-
-    /// Claims the addresses of a free slot in the kernel, where handles of
-    /// one owner meet. The claim is based on the state in which no guest had
-    /// the name, so that of two handles that attach one guest at once the
-    /// second finds the first's.
-    fn claim(&mut self, guest: &Guest) -> Result<Attachment, Error> {
-        let capacity = self.networks.guests();
-        let mut occupied = BTreeSet::new();
-        for _ in 0..CLAIM_ATTEMPTS {
-            let slot = self.known.free_slot(capacity, &occupied);
-            let slot = slot.ok_or(Error::Full {
-                what: "guests' networks",
-                capacity,
-            })?;
-            let claim = self.networks.attachment(&self.owner, guest, slot)?;
-            self.check_unrouted(&claim)?;
+    /// Gives up the addresses of a guest and what it may do. Based on what
+    /// was read, so that nothing of it is left for who gets its TAP's number.
+    fn release(&mut self, guest: &Attachment) -> Result<(), Error> {
+        let mut attempts = 0..CLAIM_ATTEMPTS;
+        loop {
             self.batch.clear();
             self.batch.based_on(self.known.generation());
-            self.layout.claim(&claim, &mut self.batch)?;
+            self.queue_release(guest)?;
             match self.nft.commit(&mut self.batch) {
                 Ok(()) => {
                     self.known.committed();
-                    self.known.attached(claim.clone());
-                    return Ok(claim);
+                    self.known.detached(guest);
+                    return Ok(());
                 }
-                Err(Error::Stale { .. }) => self.read()?,
+                Err(error) if is_passing(&error) && attempts.next().is_some() => self.read()?,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Has the kernel know the guest as it is wanted: one that is not
+    /// attached gets the addresses of a free slot, claimed in the kernel,
+    /// where handles of one owner meet. The change is based on what was read,
+    /// so that of two handles that attach one guest at once the second finds
+    /// the first's. Returns it, and as it was before.
+    fn enlist(&mut self, guest: &Guest) -> Result<(Attachment, Option<Attachment>), Error> {
+        let capacity = self.networks.guests();
+        let mut occupied = BTreeSet::new();
+        for _ in 0..CLAIM_ATTEMPTS {
+            let before = self.known.guest_of_name(guest.name().as_str()).cloned();
+            let wanted = if let Some(attached) = &before {
+                check_mac(guest, attached)?;
+                attached.clone().with(guest.policy())
+            } else {
+                self.find_free(guest, &occupied)?
+            };
+            self.batch.clear();
+            self.batch.based_on(self.known.generation());
+            if before.is_none() {
+                self.layout.claim(&wanted, &mut self.batch)?;
+            }
+            self.queue_guest(&wanted, before.as_ref())?;
+            match self.nft.commit(&mut self.batch) {
+                Ok(()) => {
+                    self.known.committed();
+                    self.known.attached(wanted.clone());
+                    return Ok((wanted, before));
+                }
+                Err(error) if is_passing(&error) => self.read()?,
                 // By a guest of other networks, which overlap with these.
-                Err(error) if error.is_exists() => drop(occupied.insert(slot)),
+                Err(error) if error.is_exists() && before.is_none() => {
+                    occupied.insert(wanted.slot);
+                }
                 Err(error) if error.raw_os_error() == Some(libc::ENFILE) => {
                     return Err(Error::Full {
-                        what: "guests of the owner's table",
+                        what: "elements for guests in the owner's table",
                         capacity,
                     });
                 }
                 Err(error) => return Err(error),
-            }
-            if let Some(attached) = self.known.guest_of_name(guest.name().as_str()) {
-                return Ok(attached.clone());
             }
         }
         Err(Error::Full {
             what: "attempts to claim a network",
             capacity: CLAIM_ATTEMPTS,
         })
+    }
+
+    /// What the guest gets in the first free slot that is not `occupied`.
+    fn find_free(&mut self, guest: &Guest, occupied: &BTreeSet<u32>) -> Result<Attachment, Error> {
+        let capacity = self.networks.guests();
+        let slot = self.known.free_slot(capacity, occupied);
+        let slot = slot.ok_or(Error::Full {
+            what: "guests' networks",
+            capacity,
+        })?;
+        let claim = self.networks.attachment(&self.owner, guest, slot)?;
+        self.check_unrouted(&claim)?;
+        Ok(claim)
     }
 
     /// Makes sure that nobody routes the guest's network elsewhere: ours
@@ -185,6 +205,7 @@ impl Host {
             let settings = [
                 (Ipv4Setting::Forwarding, 1),
                 (Ipv4Setting::RouteLocalnet, localnet),
+                (Ipv4Setting::AcceptSourceRoute, 0),
             ];
             changes.set_ipv4(index, &settings);
             let [(_, ipv4), (_, ipv6)] = networks_of(attachment);
@@ -264,6 +285,8 @@ impl Host {
                 Ok(_) => set_ipv6_setting(tap, Ipv6Setting::DisableIpv6, 0)?,
                 Err(error) => return Err(error),
             }
+            // A guest is nobody's router, also while our table is gone.
+            set_ipv6_setting(tap, Ipv6Setting::AcceptRa, 0)?;
             Ok(true)
         })?;
         if has_ipv6 {
@@ -331,6 +354,11 @@ impl Host {
             self.netns.run(work)?
         }
     }
+}
+
+/// Whether another has changed something, or taken a table away.
+fn is_passing(error: &Error) -> bool {
+    matches!(error, Error::Stale { .. }) || error.is_not_found()
 }
 
 /// The gateway's addresses with their prefixes; each address of a guest.

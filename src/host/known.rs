@@ -74,6 +74,12 @@ impl Known {
         })
     }
 
+    /// The guests that this one reaches directly.
+    pub(super) fn peers_of(&self, guest: &Attachment) -> Vec<&Attachment> {
+        let all = self.guests.values();
+        all.filter(|other| guest.is_peer_of(other)).collect()
+    }
+
     /// The lowest of `slots` that no guest has and that is not in `occupied`.
     pub(super) fn free_slot(&self, slots: u32, occupied: &BTreeSet<u32>) -> Option<u32> {
         (0..slots).find(|slot| !self.guests.contains_key(slot) && !occupied.contains(slot))
@@ -189,6 +195,8 @@ impl Host {
             generation,
             ..Known::default()
         };
+        let never = |set: &_| Ok::<_, std::convert::Infallible>(listing.of(set).to_vec());
+        let Ok(mut policies) = self.layout.read_policies(never);
         let addresses6: HashMap<_, _> = listing
             .of(&self.layout.guard6)
             .iter()
@@ -213,6 +221,7 @@ impl Host {
                     gateway_ipv4,
                     ipv6,
                     gateway_ipv6,
+                    policy: policies.remove(&tap).unwrap_or_default(),
                 });
             }
         }
@@ -221,8 +230,9 @@ impl Host {
             if let (Some(slot), Some(name)) = (self.slot_of(link), name)
                 && !known.guests.contains_key(&slot)
                 && known.guest_of_name(name.as_str()).is_none()
-                && let Ok(guest) = self.unguarded(link, slot, &name)
+                && let Ok(mut guest) = self.unguarded(link, slot, &name)
             {
+                guest.policy = policies.remove(&guest.tap).unwrap_or_default();
                 known.attached(guest);
             }
         }

@@ -10,13 +10,16 @@ mod forwarding;
 mod known;
 mod ownership;
 mod plan;
+mod policy;
 mod rebuild;
 mod settle;
 mod topology;
+mod traffic;
 mod watch;
 
 pub use exposures::Exposed;
 pub use ownership::Ownership;
+pub use traffic::{Dropped, Traffic};
 pub use watch::Watch;
 
 use crate::error::Error;
@@ -201,7 +204,8 @@ impl Host {
         &self.owner
     }
 
-    /// Lists the guests, by the number of their TAP, as the kernel has them.
+    /// Lists the guests with what they may do, by the number of their TAP, as
+    /// the kernel has them.
     ///
     /// # Errors
     /// What listing links or set elements returns.

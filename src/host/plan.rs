@@ -143,6 +143,13 @@ impl Host {
         let drained = if flows == Flows::Drain { &*old } else { &[] };
         self.end_older_flows(&come, drained)?;
         self.sweep_once(plan.wanted.exposures(), flows)?;
+        for home in plan.homes.iter().filter(|home| !home.is_new) {
+            let known = self.known.guest_of_name(home.place.name());
+            if let Some(before) = known.filter(|known| **known != home.place).cloned() {
+                self.end_forbidden_flows(&before, &home.place)?;
+                self.known.attached(home.place.clone());
+            }
+        }
         self.detach_all(plan)?;
         if plan.repair == Some(Repair::Missing) {
             self.forward_on_uplinks()?;
@@ -322,12 +329,13 @@ impl Host {
         let has: HashSet<_> = seen.things().collect();
         let mut homes = Vec::with_capacity(wanted.guests().len());
         for guest in wanted.guests() {
+            self.check_sources(guest.policy().egress())?;
             if let Some(attached) = self.known.guest_of_name(guest.name().as_str()) {
                 check_mac(guest, attached)?;
                 let link = links.get(attached.tap.as_str()).copied();
                 homes.push(Home {
                     lacks: lacks(attached, link, &has, seen.has_ipv6)?,
-                    place: attached.clone(),
+                    place: attached.clone().with(guest.policy()),
                     is_new: false,
                 });
                 continue;

@@ -2,6 +2,7 @@
 //! it is read, compared and changed at one generation.
 
 mod compare;
+mod current;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ptr;
@@ -12,9 +13,7 @@ use super::expose::absent;
 use crate::error::{Conflict, Error};
 use crate::exposure::{Destination, Exposure};
 use crate::guest::GuestName;
-use crate::layout::{
-    Layout, Place, SETS, Seat, read_allowed, read_claim, read_slot, read_span, role,
-};
+use crate::layout::{Layout, Place, SETS, Seat, read_claim, role};
 use crate::nft::{Data, Element, Set};
 
 /// Elements of the sets that hold exposures, in the order of the sets.
@@ -45,13 +44,6 @@ impl Listing {
             self.put(place, element);
         }
     }
-}
-
-/// What the kernel has where exposures are to come or to go.
-struct Current {
-    listing: Listing,
-    /// How many elements there are by place of the set and limit.
-    limits: BTreeMap<(usize, u32), usize>,
 }
 
 impl Host {
@@ -181,80 +173,6 @@ impl Host {
             }),
             (seat, _) => seat,
         }
-    }
-
-    /// What the kernel has at the ports of `forms`. What few exposures have is
-    /// asked for where one of them has it or may have it.
-    fn current(&mut self, forms: &Forms) -> Result<Current, Error> {
-        let mut current = Current {
-            listing: Listing::new(&self.layout),
-            limits: BTreeMap::new(),
-        };
-        let nft = &mut self.nft;
-        let all = [&forms.alike, &forms.given_up];
-        for (index, side) in self.layout.sides.iter().enumerate() {
-            let at = |role: usize| index.saturating_mul(SETS).saturating_add(role);
-            let of_forms = |role: usize| all.iter().filter_map(move |form| form.0.get(at(role)));
-            let keys: HashSet<Data> = of_forms(role::DNAT)
-                .flat_map(|set| set.keys().map(|(key, _)| *key))
-                .collect();
-            if keys.is_empty() {
-                continue;
-            }
-            let listing = &mut current.listing;
-            let ours = |element: &Element| keys.contains(element.key());
-            if keys.len() <= SINGLY {
-                for key in &keys {
-                    listing.put_all(at(role::DNAT), nft.get_element(&side.dnat, *key)?);
-                }
-            } else {
-                let mut claims = nft.elements(&side.dnat)?;
-                claims.retain(ours);
-                listing.put_all(at(role::DNAT), claims);
-            }
-            let mut special = nft.elements(&side.special)?;
-            special.retain(ours);
-            if !special.is_empty() || of_forms(role::SPECIAL).any(|set| !set.is_empty()) {
-                listing.put_all(at(role::SPECIAL), special);
-                let restricted = nft.elements(&side.restricted)?;
-                listing.put_all(at(role::RESTRICTED), restricted.into_iter().filter(ours));
-                for element in nft.elements(&side.limits)? {
-                    if let Some(limit) = side.limit_of(&element) {
-                        let count = current.limits.entry((index, limit)).or_default();
-                        *count = count.saturating_add(1);
-                    }
-                    if ours(&element) {
-                        listing.put(at(role::LIMITS), element);
-                    }
-                }
-                let of_ours = |element: &Element| {
-                    read_slot(side, element).is_some_and(|(key, _, _)| keys.contains(&key))
-                };
-                let turns = nft.elements(&side.turns)?;
-                listing.put_all(at(role::TURNS), turns.into_iter().filter(of_ours));
-                let sources = nft.elements(&side.sources)?;
-                listing.put_all(at(role::SOURCES), sources.into_iter().filter(of_ours));
-                let to_ours = |element: &Element| {
-                    read_allowed(side, element)
-                        .is_some_and(|(place, _)| keys.contains(&place.key()))
-                };
-                let allow = nft.elements(&side.allow)?;
-                listing.put_all(at(role::ALLOW), allow.into_iter().filter(to_ours));
-            }
-            let spans = of_forms(role::RANGES).flat_map(Keyed::values);
-            let places: Vec<Place> = spans
-                .filter_map(|element| Some(read_span(side, element)?.place))
-                .collect();
-            if !places.is_empty() {
-                let meets = |element: &Element| {
-                    read_span(side, element)
-                        .is_some_and(|span| places.iter().any(|place| place.overlaps(&span.place)))
-                };
-                let ranges = nft.elements(&side.ranges)?;
-                listing.put_all(at(role::RANGES), ranges.into_iter().filter(meets));
-            }
-        }
-        Ok(current)
     }
 
     /// Writes a change into the batch: what goes before what comes, and the
@@ -407,6 +325,3 @@ fn check_apart(wanted: &[Exposure]) -> Result<(), Error> {
 
 /// Others may change the ruleset before a change is committed, so many times.
 const ATTEMPTS: u32 = 64;
-
-/// So many claims are asked for one by one; of more, the set is listed.
-const SINGLY: usize = 16;

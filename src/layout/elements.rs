@@ -2,11 +2,11 @@
 
 use std::ptr;
 
-use super::{Layout, Side, guests, read_claim};
-use crate::error::Invalid;
+use super::policy::take_tap;
+use super::{Layout, Side, read_claim};
 use crate::exposure::{Exposure, Mapping};
-use crate::guest::{Attachment, Guest};
 use crate::nft::{Element, Family, Name, Set};
+use crate::types::IfName;
 
 impl Layout {
     /// All sets, in the order in which they are made.
@@ -17,41 +17,29 @@ impl Layout {
         sets
     }
 
-    /// The sets whose elements follow from the guests. The comment of each
-    /// element is the name of its guest.
+    /// The sets whose elements follow from the guests. The key of each begins
+    /// with the guest's TAP, or the comment is the guest's name.
     pub(crate) fn guest_sets(&self) -> Vec<&Set> {
-        vec![
+        let mut sets = vec![
             &self.guard4,
             &self.guard6,
             &self.guard_mac,
             &self.self4,
             &self.self6,
             &self.guard_arp,
-        ]
+        ];
+        sets.extend(self.policy.all());
+        sets
+    }
+
+    /// The TAP by whose name the key of an element of a guest begins.
+    pub(crate) fn tap_in(element: &Element) -> Option<IfName> {
+        take_tap(element.key().as_bytes()).map(|(tap, _)| tap)
     }
 
     /// The sets whose elements tell what was done to the host.
     pub(crate) fn kept_sets(&self) -> Vec<&Set> {
         vec![&self.uplinks4, &self.uplinks6]
-    }
-
-    /// The elements of an attached guest, by their sets. `guest` is what it
-    /// is wanted to be.
-    pub(crate) fn guest_elements<'l>(
-        &'l self,
-        attached: &Attachment,
-        _guest: &Guest,
-        put: &mut impl FnMut(&'l Set, Element),
-    ) -> Result<(), Invalid> {
-        let [self4, self6] = guests::self_elements(attached)?;
-        let [guard4, guard6, arp] = guests::guard_elements(attached)?;
-        put(&self.guard_mac, guests::mac_element(attached)?);
-        put(&self.self4, self4);
-        put(&self.self6, self6);
-        put(&self.guard4, guard4);
-        put(&self.guard6, guard6);
-        put(&self.guard_arp, arp);
-        Ok(())
     }
 
     /// The exposures that are in force, by their elements, in their order.

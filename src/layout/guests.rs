@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 
+use super::policy::take_tap;
 use super::{Layout, take_ipv4, take_ipv6};
 use crate::error::Invalid;
 use crate::guest::{Attachment, GuestName};
-use crate::nft::{Batch, Comment, Element};
+use crate::nft::{Batch, Comment, Element, Set};
 use crate::types::{IfName, Mac};
 
 impl Layout {
@@ -14,40 +15,35 @@ impl Layout {
         let [self4, self6] = self_elements(guest)?;
         batch.create_elements(&self.self4, [self4]);
         batch.create_elements(&self.self6, [self6]);
-        self.guard(guest, batch)
-    }
-
-    /// Lets the guest speak with its own addresses, and no other.
-    pub(crate) fn guard(&self, guest: &Attachment, batch: &mut Batch) -> Result<(), Invalid> {
-        let [self4, self6] = self_elements(guest)?;
-        let [guard4, guard6, arp] = guard_elements(guest)?;
-        batch.add_elements(&self.guard_mac, [mac_element(guest)?]);
-        batch.add_elements(&self.self4, [self4]);
-        batch.add_elements(&self.self6, [self6]);
-        batch.add_elements(&self.guard4, [guard4]);
-        batch.add_elements(&self.guard6, [guard6]);
-        batch.add_elements(&self.guard_arp, [arp]);
         Ok(())
     }
 
-    /// Gives up the addresses of a guest.
-    pub(crate) fn release(&self, guest: &Attachment, batch: &mut Batch) -> Result<(), Invalid> {
+    /// All elements of a guest while `peers` are those that it
+    /// [reaches directly](Attachment::is_peer_of): they let it speak with its
+    /// own addresses, and no other, and say what it may do.
+    ///
+    /// A pair of peers is among the elements of both.
+    pub(crate) fn guest_elements<'l>(
+        &'l self,
+        guest: &Attachment,
+        peers: &[&Attachment],
+        put: &mut impl FnMut(&'l Set, Element),
+    ) -> Result<(), Invalid> {
         let [self4, self6] = self_elements(guest)?;
         let [guard4, guard6, arp] = guard_elements(guest)?;
-        batch.destroy_elements(&self.guard4, [guard4]);
-        batch.destroy_elements(&self.guard6, [guard6]);
-        batch.destroy_elements(&self.guard_arp, [arp]);
-        batch.destroy_elements(&self.guard_mac, [mac_element(guest)?]);
-        batch.destroy_elements(&self.self4, [self4]);
-        batch.destroy_elements(&self.self6, [self6]);
-        Ok(())
+        put(&self.guard_mac, mac_element(guest)?);
+        put(&self.self4, self4);
+        put(&self.self6, self6);
+        put(&self.guard4, guard4);
+        put(&self.guard6, guard6);
+        put(&self.guard_arp, arp);
+        self.policy_elements(guest, peers, put)
     }
 }
 
 /// Reads TAP, MAC, address and name of a guest from an element of a guard.
 pub(crate) fn read_guard(element: &Element) -> Option<(IfName, Mac, IpAddr, GuestName)> {
-    let (tap, rest) = element.key().as_bytes().split_first_chunk::<16>()?;
-    let tap = str::from_utf8(tap).ok()?.trim_end_matches('\0');
+    let (tap, rest) = take_tap(element.key().as_bytes())?;
     let (mac, rest) = rest.split_first_chunk::<8>()?;
     let (address, _) = if rest.len() == 4 {
         take_ipv4(rest)?
@@ -55,26 +51,21 @@ pub(crate) fn read_guard(element: &Element) -> Option<(IfName, Mac, IpAddr, Gues
         take_ipv6(rest)?
     };
     let name = GuestName::new(element.current_comment()?.as_str()).ok()?;
-    Some((
-        IfName::new(tap).ok()?,
-        Mac::new(*mac.first_chunk()?).ok()?,
-        address?,
-        name,
-    ))
+    Some((tap, Mac::new(*mac.first_chunk()?).ok()?, address?, name))
 }
 
-pub(super) fn guard_elements(guest: &Attachment) -> Result<[Element; 3], Invalid> {
+fn guard_elements(guest: &Attachment) -> Result<[Element; 3], Invalid> {
     let name = Comment::new(guest.name())?;
     let ipv4 = Element::new((guest.tap, guest.mac, guest.ipv4)).comment(name);
     let ipv6 = Element::new((guest.tap, guest.mac, guest.ipv6)).comment(name);
     Ok([ipv4.clone(), ipv6, ipv4])
 }
 
-pub(super) fn mac_element(guest: &Attachment) -> Result<Element, Invalid> {
+fn mac_element(guest: &Attachment) -> Result<Element, Invalid> {
     Ok(Element::new((guest.tap, guest.mac)).comment(Comment::new(guest.name())?))
 }
 
-pub(super) fn self_elements(guest: &Attachment) -> Result<[Element; 2], Invalid> {
+fn self_elements(guest: &Attachment) -> Result<[Element; 2], Invalid> {
     let name = Comment::new(guest.name())?;
     let ipv4 = Element::new((guest.ipv4, guest.ipv4)).comment(name);
     let ipv6 = Element::new((guest.ipv6, guest.ipv6)).comment(name);

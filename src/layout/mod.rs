@@ -7,6 +7,7 @@
 mod elements;
 mod exposures;
 mod guests;
+mod policy;
 mod rules;
 mod uplinks;
 
@@ -16,6 +17,7 @@ pub(crate) use exposures::{
     read_slot, read_span, role,
 };
 pub(crate) use guests::read_guard;
+use policy::PolicySets;
 pub(crate) use uplinks::read_uplink;
 use uplinks::{UPLINKS4, UPLINKS6, uplink_set};
 
@@ -49,6 +51,8 @@ pub(crate) struct Layout {
     /// its key follows from the TAP's number alone.
     pub(crate) self4: Set,
     pub(crate) self6: Set,
+    /// What guests may do besides answering.
+    pub(crate) policy: Box<PolicySets>,
     /// The interfaces on which forwarding was switched on for the guests.
     pub(crate) uplinks4: Set,
     pub(crate) uplinks6: Set,
@@ -70,12 +74,13 @@ impl Layout {
         Ok(Self {
             tap_prefix: owner.tap_prefix(),
             sides: exposures::all(&table, exposures)?,
-            guard4: set(&table, "guard4", &[tap, mac, ipv4]).counter(),
-            guard6: set(&table, "guard6", &[tap, mac, ipv6]).counter(),
+            guard4: set(&table, "guard4", &[tap, mac, ipv4]),
+            guard6: set(&table, "guard6", &[tap, mac, ipv6]),
             guard_mac: set(&table, "guard_mac", &[tap, mac]),
             guard_arp: set(&arp, "guard", &[tap, mac, ipv4]),
             self4: set(&table, "self4", &[ipv4, ipv4]),
             self6: set(&table, "self6", &[ipv6, ipv6]),
+            policy: Box::new(PolicySets::new(&table, guests)),
             uplinks4: uplink_set(&table, UPLINKS4),
             uplinks6: uplink_set(&table, UPLINKS6),
             table,

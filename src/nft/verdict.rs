@@ -31,13 +31,15 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// A chain beside a verdict that leads to none says nothing, also to the
+    /// kernel.
     pub(crate) fn from_raw(code: i32, chain: Option<Name>) -> Self {
         match (code, chain) {
-            (NF_ACCEPT, None) => Self::Accept,
-            (NF_DROP, None) => Self::Drop,
-            (NFT_CONTINUE, None) => Self::Continue,
-            (NFT_BREAK, None) => Self::Break,
-            (NFT_RETURN, None) => Self::Return,
+            (NF_ACCEPT, _) => Self::Accept,
+            (NF_DROP, _) => Self::Drop,
+            (NFT_CONTINUE, _) => Self::Continue,
+            (NFT_BREAK, _) => Self::Break,
+            (NFT_RETURN, _) => Self::Return,
             (NFT_JUMP, Some(chain)) => Self::Jump(chain),
             (NFT_GOTO, Some(chain)) => Self::Goto(chain),
             (other, _) => Self::Other(other),
@@ -77,6 +79,23 @@ impl fmt::Display for Verdict {
             Self::Jump(chain) => write!(f, "jump {chain}"),
             Self::Goto(chain) => write!(f, "goto {chain}"),
             Self::Other(code) => write!(f, "verdict {code}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_and_chain_of_what_was_read_read_the_same() {
+        let chain = Some(Name::constant("c"));
+        for code in -7..3 {
+            for chain in [&chain, &None] {
+                let read = Verdict::from_raw(code, chain.clone());
+                let again = Verdict::from_raw(read.code(), read.chain().cloned());
+                assert_eq!(read, again);
+            }
         }
     }
 }

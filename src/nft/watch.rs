@@ -1,18 +1,18 @@
 //! Events: what changes in the ruleset, and the ways of traced packets.
 
-use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::conn::{Events, Report};
 use crate::error::Error;
-use crate::sys::{Protocol, Socket};
+use crate::sys::Protocol;
 use crate::wire::uapi::nf_tables::{
     NFT_MSG_DELCHAIN, NFT_MSG_DELFLOWTABLE, NFT_MSG_DELOBJ, NFT_MSG_DELRULE, NFT_MSG_DELSET,
     NFT_MSG_DELSETELEM, NFT_MSG_DELTABLE, NFT_MSG_NEWGEN, NFT_MSG_TRACE, NFTA_GEN_ID,
     NFTA_GEN_PROC_NAME, NFTA_GEN_PROC_PID,
 };
 use crate::wire::uapi::nfnetlink::{NFNLGRP_NFTABLES, NFNLGRP_NFTRACE};
-use crate::wire::{DecodeError, Fields, Message, Messages};
+use crate::wire::{DecodeError, Fields, Message};
 
 use super::name::lossy;
 use super::{Content, Trace, header};
@@ -61,9 +61,7 @@ pub struct Commit {
 /// ```
 #[derive(Debug)]
 pub struct Watch {
-    socket: Socket,
-    datagram: Vec<u8>,
-    events: VecDeque<Event>,
+    events: Events<Event>,
 }
 
 impl Watch {
@@ -85,12 +83,8 @@ impl Watch {
     }
 
     fn open(group: u32) -> Result<Self, Error> {
-        let mut socket = Socket::open(Protocol::Netfilter)?;
-        socket.subscribe(group)?;
         Ok(Self {
-            socket,
-            datagram: Vec::new(),
-            events: VecDeque::new(),
+            events: Events::open(Protocol::Netfilter, &[group])?,
         })
     }
 
@@ -100,7 +94,7 @@ impl Watch {
     /// # Errors
     /// [`Error::System`] from `setsockopt(SO_RCVBUF)`.
     pub fn set_buffer(&mut self, bytes: usize) -> Result<(), Error> {
-        self.socket.set_receive_buffer(bytes)
+        self.events.set_buffer(bytes)
     }
 
     /// Waits for the next event for at most about `timeout`; `None` if none
@@ -110,34 +104,23 @@ impl Watch {
     /// [`Error::System`] if the socket fails, [`Error::Decode`] if an event
     /// cannot be read; the next call goes on behind it.
     pub fn next_event(&mut self, timeout: Duration) -> Result<Option<Event>, Error> {
-        let start = Instant::now();
-        loop {
-            if let Some(event) = self.events.pop_front() {
-                return Ok(Some(event));
-            }
-            self.socket
-                .set_timeout(timeout.saturating_sub(start.elapsed()))?;
-            match self.socket.receive(&mut self.datagram) {
-                Ok(()) => {}
-                Err(error) => {
-                    return match error.raw_os_error() {
-                        Some(libc::EAGAIN) => Ok(None),
-                        Some(libc::ENOBUFS) => Ok(Some(Event::Overrun)),
-                        _ => Err(Error::system("recv", "nf_tables events", error)),
-                    };
-                }
-            }
-            for message in Messages::new(&self.datagram) {
-                self.events.extend(Event::decode(&message?)?);
-            }
-        }
+        self.events.next(timeout)
     }
 }
 
 impl AsFd for Watch {
     /// Readable when an event, or the news of a loss, has come.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.events.as_fd()
+    }
+}
+
+impl Report for Event {
+    const SOURCE: &'static str = "nf_tables events";
+    const OVERRUN: Self = Self::Overrun;
+
+    fn read(message: &Message<'_>) -> Result<Option<Self>, DecodeError> {
+        Self::decode(message)
     }
 }
 

@@ -19,6 +19,7 @@ use crate::exposure::{Destination, Exposure};
 use crate::guest::Attachment;
 use crate::layout::{Layout, Listing, Seat};
 use crate::nft::{Comment, Element, Set, element_text};
+use crate::types::IfName;
 use difference::{Comparison, Met};
 
 /// The difference between what is wanted of a host and what its kernel has.
@@ -118,7 +119,7 @@ impl Plan {
             .collect();
         let mut changes: Vec<Change> = present.repair.map(Change::Tables).into_iter().collect();
         let exposed = exposures(wanted, &homes, &present)?;
-        let guests = guests(wanted, &homes, &leaving, &present, &mut changes)?;
+        let guests = guests(&homes, &leaving, &present, &mut changes)?;
         changes.extend(exposed.changes);
         let detach = |guest: &Attachment| Change::Detach {
             guest: guest.name.clone(),
@@ -279,7 +280,6 @@ struct Guests {
 }
 
 fn guests(
-    wanted: &Wanted,
     homes: &[Home],
     leaving: &[Attachment],
     present: &Present<'_>,
@@ -290,10 +290,14 @@ fn guests(
     let nothing = Listing::default();
     let mut claims = Comparison::new(layout.guest_sets(), &nothing);
     let mut lacking = HashMap::new();
-    for (who, (guest, home)) in wanted.guests().iter().zip(homes).enumerate() {
+    let have_peers = |home: &Home| !home.place.policy().peers().is_empty();
+    let have_peers = homes.iter().any(have_peers);
+    for (who, home) in homes.iter().enumerate() {
         let place = &home.place;
+        let others = homes.iter().map(|home| &home.place).filter(|_| have_peers);
+        let peers: Vec<&Attachment> = others.filter(|other| place.is_peer_of(other)).collect();
         if home.is_new {
-            layout.guest_elements(place, guest, &mut |set, element| {
+            layout.guest_elements(place, &peers, &mut |set, element| {
                 claims.want(who, set, element);
             })?;
             let (guest, tap) = (place.name.clone(), place.tap);
@@ -301,7 +305,7 @@ fn guests(
             continue;
         }
         let mut lacks = home.lacks.clone();
-        layout.guest_elements(place, guest, &mut |set, element| {
+        layout.guest_elements(place, &peers, &mut |set, element| {
             // Two guests may want the same for each other.
             if matches!(
                 comparison.want(who, set, element),
@@ -316,10 +320,14 @@ fn guests(
     // What belongs to a guest that leaves goes with its TAP, so that nobody
     // gets its addresses before.
     let leaving: HashSet<&str> = leaving.iter().map(Attachment::name).collect();
-    let stays_a_while = |element: &Element| {
-        let name = element.current_comment().map(Comment::as_str);
-        name.is_some_and(|name| leaving.contains(name))
+    let taps = present.guests.iter().map(|guest| (guest.tap, guest.name()));
+    let taps: HashMap<IfName, &str> = taps.collect();
+    let owner_of = |element: &Element| -> String {
+        let tap = Layout::tap_in(element).and_then(|tap| taps.get(&tap).copied());
+        let name = tap.or_else(|| element.current_comment().map(Comment::as_str));
+        name.unwrap_or_default().to_owned()
     };
+    let stays_a_while = |element: &Element| leaving.contains(&*owner_of(element));
     let all = layout.sets();
     let mut left: Vec<SetChange> = Vec::new();
     for (set, element) in comparison.unwanted() {
@@ -337,8 +345,7 @@ fn guests(
             }
             continue;
         }
-        let name = element.current_comment().map_or("", Comment::as_str);
-        match lacking.get_mut(name) {
+        match lacking.get_mut(&*owner_of(element)) {
             Some((_, lacks)) if lacks.contains(&GUARDS) => {}
             Some((_, lacks)) => lacks.push(GUARDS),
             None => changes.push(stray(set, element)),

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use crate::error::Error;
 use crate::wire::uapi::if_link::{IFLA_AF_SPEC, IFLA_INET_CONF};
 use crate::wire::uapi::ip::{
-    IPV4_DEVCONF_ARP_IGNORE, IPV4_DEVCONF_FORWARDING, IPV4_DEVCONF_PROXY_ARP,
-    IPV4_DEVCONF_ROUTE_LOCALNET, IPV4_DEVCONF_RP_FILTER,
+    IPV4_DEVCONF_ACCEPT_SOURCE_ROUTE, IPV4_DEVCONF_ARP_IGNORE, IPV4_DEVCONF_FORWARDING,
+    IPV4_DEVCONF_PROXY_ARP, IPV4_DEVCONF_ROUTE_LOCALNET, IPV4_DEVCONF_RP_FILTER,
 };
 use crate::wire::{Attr, Attrs, DecodeError, Nest, U32, Writer};
 use crate::{IfIndex, IfName};
@@ -27,6 +27,9 @@ pub enum Ipv4Setting {
     /// another interface, 2 what comes from one without a route. The larger
     /// of this and the setting of `all` counts.
     RpFilter,
+    /// `accept_source_route`: 1 lets senders choose the way of their packets
+    /// (the options LSRR and SSRR of RFC 791), if that of `all` is 1 as well.
+    AcceptSourceRoute,
     /// `proxy_arp`: 1 answers for addresses that are routed by another
     /// interface.
     ProxyArp,
@@ -39,9 +42,10 @@ pub enum Ipv4Setting {
 
 impl Ipv4Setting {
     /// In the order in which [`Ipv4Settings`] keeps them.
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Forwarding,
         Self::RpFilter,
+        Self::AcceptSourceRoute,
         Self::ProxyArp,
         Self::ArpIgnore,
         Self::RouteLocalnet,
@@ -51,6 +55,7 @@ impl Ipv4Setting {
         match self {
             Self::Forwarding => IPV4_DEVCONF_FORWARDING,
             Self::RpFilter => IPV4_DEVCONF_RP_FILTER,
+            Self::AcceptSourceRoute => IPV4_DEVCONF_ACCEPT_SOURCE_ROUTE,
             Self::ProxyArp => IPV4_DEVCONF_PROXY_ARP,
             Self::ArpIgnore => IPV4_DEVCONF_ARP_IGNORE,
             Self::RouteLocalnet => IPV4_DEVCONF_ROUTE_LOCALNET,

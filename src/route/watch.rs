@@ -1,16 +1,16 @@
 //! Events: what changes in the network namespace.
 
-use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::conn::{Events, Report};
 use crate::error::Error;
-use crate::sys::{Protocol, Socket};
+use crate::sys::Protocol;
 use crate::wire::uapi::rtnetlink::{
     RTM_DELADDR, RTM_DELLINK, RTM_DELROUTE, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWROUTE,
     RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_ROUTE, RTNLGRP_LINK,
 };
-use crate::wire::{DecodeError, Message, Messages};
+use crate::wire::{DecodeError, Message};
 
 use super::address::Address;
 use super::fib::Route;
@@ -41,21 +41,13 @@ pub enum Event {
 /// A reader of [`Event`]s.
 #[derive(Debug)]
 pub struct Watch {
-    socket: Socket,
-    datagram: Vec<u8>,
-    events: VecDeque<Event>,
+    events: Events<Event>,
 }
 
 impl Watch {
     pub(super) fn open() -> Result<Self, Error> {
-        let mut socket = Socket::open(Protocol::Route)?;
-        for group in GROUPS {
-            socket.subscribe(group)?;
-        }
         Ok(Self {
-            socket,
-            datagram: Vec::new(),
-            events: VecDeque::new(),
+            events: Events::open(Protocol::Route, &GROUPS)?,
         })
     }
 
@@ -65,7 +57,7 @@ impl Watch {
     /// # Errors
     /// [`Error::System`] from `setsockopt(SO_RCVBUF)`.
     pub fn set_buffer(&mut self, bytes: usize) -> Result<(), Error> {
-        self.socket.set_receive_buffer(bytes)
+        self.events.set_buffer(bytes)
     }
 
     /// Waits for the next event for at most about `timeout`; `None` if none
@@ -75,47 +67,32 @@ impl Watch {
     /// [`Error::System`] if the socket fails, [`Error::Decode`] if an event
     /// cannot be read; the next call goes on behind it.
     pub fn next_event(&mut self, timeout: Duration) -> Result<Option<Event>, Error> {
-        let start = Instant::now();
-        loop {
-            if let Some(event) = self.events.pop_front() {
-                return Ok(Some(event));
-            }
-            self.socket
-                .set_timeout(timeout.saturating_sub(start.elapsed()))?;
-            match self.socket.receive(&mut self.datagram) {
-                Ok(()) => {}
-                Err(error) => {
-                    return match error.raw_os_error() {
-                        Some(libc::EAGAIN) => Ok(None),
-                        Some(libc::ENOBUFS) => Ok(Some(Event::Overrun)),
-                        _ => Err(Error::system("recv", "rtnetlink events", error)),
-                    };
-                }
-            }
-            for message in Messages::new(&self.datagram) {
-                self.events.extend(decode(&message?)?);
-            }
-        }
+        self.events.next(timeout)
     }
 }
 
 impl AsFd for Watch {
     /// Readable when an event, or the news of a loss, has come.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.events.as_fd()
     }
 }
 
-fn decode(message: &Message<'_>) -> Result<Option<Event>, DecodeError> {
-    Ok(match message.kind() {
-        RTM_NEWLINK if is_plain(message) => Some(Event::Link(Link::decode(message)?)),
-        RTM_DELLINK if is_plain(message) => Some(Event::LinkGone(Link::decode(message)?)),
-        RTM_NEWADDR => Some(Event::Address(Address::decode(message)?)),
-        RTM_DELADDR => Some(Event::AddressGone(Address::decode(message)?)),
-        RTM_NEWROUTE => Route::decode(message)?.map(Event::Route),
-        RTM_DELROUTE => Route::decode(message)?.map(Event::RouteGone),
-        _ => None,
-    })
+impl Report for Event {
+    const SOURCE: &'static str = "rtnetlink events";
+    const OVERRUN: Self = Self::Overrun;
+
+    fn read(message: &Message<'_>) -> Result<Option<Self>, DecodeError> {
+        Ok(match message.kind() {
+            RTM_NEWLINK if is_plain(message) => Some(Self::Link(Link::decode(message)?)),
+            RTM_DELLINK if is_plain(message) => Some(Self::LinkGone(Link::decode(message)?)),
+            RTM_NEWADDR => Some(Self::Address(Address::decode(message)?)),
+            RTM_DELADDR => Some(Self::AddressGone(Address::decode(message)?)),
+            RTM_NEWROUTE => Route::decode(message)?.map(Self::Route),
+            RTM_DELROUTE => Route::decode(message)?.map(Self::RouteGone),
+            _ => None,
+        })
+    }
 }
 
 /// A bridge reports its ports in link messages of its own family

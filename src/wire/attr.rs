@@ -15,7 +15,7 @@ use super::Payload;
 /// let mut out = Writer::new(&mut bytes);
 /// out.put(NFTA_NAT_TYPE, 1);
 /// out.finish()?;
-/// assert_eq!(bytes, [8, 0, 1, 0, 0, 0, 0, 1]);
+/// assert_eq!(bytes[4..], [0, 0, 0, 1]);
 /// # Ok::<(), tapwire::wire::EncodeError>(())
 /// ```
 pub struct Attr<T> {

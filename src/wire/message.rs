@@ -270,7 +270,7 @@ mod tests {
     #[test]
     fn unaligned_length_is_read() {
         let mut datagram = vec![0; 20];
-        datagram[0] = 17;
+        datagram[..4].copy_from_slice(&17_u32.to_ne_bytes());
         let mut messages = Messages::new(&datagram);
         assert_eq!(messages.next().unwrap().unwrap().body(), [0]);
         assert!(messages.next().is_none());

@@ -100,3 +100,16 @@ pub enum EncodeError {
 pub(crate) const fn align(length: usize) -> usize {
     length.saturating_add(3) & !3
 }
+
+/// Attributes byte by byte: the length that each claims, its number and
+/// flags, and what follows.
+#[cfg(test)]
+pub(crate) fn laid_out(attributes: &[(u16, u16, &[u8])]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (length, kind, rest) in attributes {
+        bytes.extend_from_slice(&length.to_ne_bytes());
+        bytes.extend_from_slice(&kind.to_ne_bytes());
+        bytes.extend_from_slice(rest);
+    }
+    bytes
+}

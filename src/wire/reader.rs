@@ -169,14 +169,15 @@ impl<'a, const N: usize> Fields<'a, N> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{Be32, Text};
+    use crate::wire::{Be32, Text, laid_out};
 
     const NAME: Attr<Text> = Attr::new(1);
     const FLAGS: Attr<Be32> = Attr::new(2);
 
     #[test]
     fn iterator_ends_after_its_first_error() {
-        let mut attrs = Attrs::new(&[8, 0, 1, 0, b'a', 0, 0, 0, 3, 0, 2, 0, 9, 9, 9, 9]);
+        let bytes = laid_out(&[(8, 1, b"a\0\0\0"), (3, 2, &[9; 4])]);
+        let mut attrs = Attrs::new(&bytes);
         assert_eq!(attrs.next().unwrap().unwrap().get(NAME), Ok("a"));
         assert!(attrs.next().unwrap().is_err());
         assert!(attrs.next().is_none());
@@ -185,26 +186,27 @@ mod tests {
     #[test]
     fn lengths_that_lie_are_errors() {
         for bytes in [
-            &[8, 0, 1, 0][..],
-            &[3, 0, 1, 0],
-            &[0, 0, 0, 0],
-            &[1],
-            &[255, 255, 1, 0, 0],
+            laid_out(&[(8, 1, &[])]),
+            laid_out(&[(3, 1, &[])]),
+            laid_out(&[(0, 0, &[])]),
+            vec![1],
+            laid_out(&[(u16::MAX, 1, &[0])]),
         ] {
-            assert!(Attrs::new(bytes).next().unwrap().is_err(), "{bytes:?}");
+            assert!(Attrs::new(&bytes).next().unwrap().is_err(), "{bytes:?}");
         }
     }
 
     #[test]
     fn last_attribute_may_lack_its_padding() {
-        let mut attrs = Attrs::new(&[6, 0, 1, 0, b'a', b'b']);
+        let bytes = laid_out(&[(6, 1, b"ab")]);
+        let mut attrs = Attrs::new(&bytes);
         assert_eq!(attrs.next().unwrap().unwrap().get(NAME), Ok("ab"));
         assert!(attrs.next().is_none());
     }
 
     #[test]
     fn flags_do_not_hide_the_number_and_unknown_ones_are_kept() {
-        let bytes = [8, 0, 2, 0x80, 0, 0, 0, 5, 4, 0, 77, 0x40];
+        let bytes = laid_out(&[(8, 0x8002, &[0, 0, 0, 5]), (4, 0x404d, &[])]);
         let fields = Fields::<3>::read(Attrs::new(&bytes)).unwrap();
         assert_eq!(fields.need(FLAGS), Ok(5));
         assert_eq!(fields.get(NAME), Ok(None));
@@ -218,10 +220,8 @@ mod tests {
 
     #[test]
     fn wrong_width_is_an_error() {
-        let attribute = Attrs::new(&[6, 0, 2, 0, 1, 2, 0, 0])
-            .next()
-            .unwrap()
-            .unwrap();
+        let bytes = laid_out(&[(6, 2, &[1, 2, 0, 0])]);
+        let attribute = Attrs::new(&bytes).next().unwrap().unwrap();
         let error = DecodeError::Length {
             kind: 2,
             length: 2,

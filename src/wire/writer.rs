@@ -132,7 +132,7 @@ impl<'b> Writer<'b> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{Be16, Bytes, Flag, Text};
+    use crate::wire::{Be16, Bytes, Flag, Text, laid_out};
 
     const OUTER: Attr<Nest> = Attr::new(1);
     const PORT: Attr<Be16> = Attr::new(2);
@@ -193,11 +193,10 @@ mod tests {
 
     #[test]
     fn raw_attribute_keeps_its_length() {
-        let written = [5, 0, 2, 0x80, 7, 0, 0, 0];
         let mut bytes = Vec::new();
         let mut out = Writer::new(&mut bytes);
         out.put_raw(NLA_F_NESTED | 2, &[7]);
         out.finish().unwrap();
-        assert_eq!(bytes, written);
+        assert_eq!(bytes, laid_out(&[(5, NLA_F_NESTED | 2, &[7, 0, 0, 0])]));
     }
 }

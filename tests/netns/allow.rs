@@ -3,7 +3,7 @@
 use std::net::UdpSocket;
 
 use libtest_mimic::Trial;
-use tapwire::{Exposure, Flows, Host, Protocol};
+use tapwire::{Exposed, Exposure, Flows, Host, Protocol};
 
 use crate::stand_ins::client::{self, Connection};
 use crate::support::{run, trials};
@@ -16,6 +16,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = trials![
         only_clients_of_allowed_networks_connect,
         allow_list_goes_for_local_processes_and_guests_too,
+        allow_list_goes_for_loopback_too,
         allow_list_of_one_family_shuts_the_other_out,
         allow_list_of_a_range_is_one_element_a_network,
         another_allow_list_replaces_the_first,
@@ -39,34 +40,39 @@ fn only_clients_of_allowed_networks_connect() {
     let world = World::new();
     let mut host = world.host();
     let (_, _vm) = world.boot(&mut host, "hello-world");
+    let both = |nets: [&str; 2]| nets.join(",");
+    let too = format!("{},[{}]", NODE_TOO[0], NODE_TOO[1]);
     for protocol in PROTOCOLS {
-        let whole = expose(
-            &mut host,
-            &format!(
-                "{protocol}/8080->hello-world:80 from 192.0.2.0/24,{},{},{}",
-                INSIDE[0], INSIDE[1], ELSEWHERE[1]
-            ),
-        );
-        let exact = expose(
-            &mut host,
-            &format!(
-                "{protocol}/{},[{}]:8080->hello-world:80 from {},{}",
-                NODE_TOO[0], NODE_TOO[1], ELSEWHERE[0], ELSEWHERE[1]
-            ),
-        );
+        // The outside may at one address of the node and not at the other,
+        // and the other way round.
+        let (inside, elsewhere) = (both(INSIDE), both(ELSEWHERE));
+        let texts = [
+            format!("{protocol}/8080->hello-world:80 from 192.0.2.0/24,{inside}"),
+            format!("{protocol}/8081->hello-world:80 from 192.0.2.0/24,{elsewhere}"),
+            format!("{protocol}/{too}:8080->hello-world:80 from {elsewhere}"),
+            format!("{protocol}/{too}:8081->hello-world:80 from {inside}"),
+        ];
+        let exposures = texts.each_ref().map(|text| expose(&mut host, text));
         let listed = host.exposures().unwrap();
-        assert_eq!(
-            [listed[0].exposure(), listed[1].exposure()],
-            [&whole, &exact]
-        );
+        let listed: Vec<_> = listed.iter().map(Exposed::exposure).collect();
+        assert_eq!(listed, exposures.iter().collect::<Vec<_>>());
         for family in FAMILIES {
-            let (_, source) = ask(&world.outside, protocol, at(NODE[family], 8080), SOON).unwrap();
-            assert_eq!(source, ip(OUTSIDE[family]));
-            let other = ask(&world.outside, protocol, at(NODE_TOO[family], 8080), NEVER);
-            assert_eq!(other, None, "{exact}");
+            for (address, port, open) in [
+                (NODE, 8080, true),
+                (NODE, 8081, false),
+                (NODE_TOO, 8080, false),
+                (NODE_TOO, 8081, true),
+            ] {
+                let to = at(address[family], port);
+                let patience = if open { SOON } else { NEVER };
+                let answer = ask(&world.outside, protocol, to, patience);
+                let source = answer.map(|(_, source)| source);
+                assert_eq!(source, open.then(|| ip(OUTSIDE[family])), "{to}");
+            }
         }
-        host.withdraw(&whole, Flows::Cut).unwrap();
-        host.withdraw(&exact, Flows::Cut).unwrap();
+        for exposure in exposures {
+            host.withdraw(&exposure, Flows::Cut).unwrap();
+        }
         assert!(host.exposures().unwrap().is_empty());
     }
 }
@@ -122,6 +128,23 @@ fn allow_list_goes_for_local_processes_and_guests_too() {
                 let answer = ask(&world.node, protocol, to, patience(local));
                 assert_eq!(answer.is_some(), local, "process, {allowed} allowed");
             }
+        }
+    }
+}
+
+fn allow_list_goes_for_loopback_too() {
+    let world = World::new();
+    let mut host = world.host();
+    let (_, _vm) = world.boot(&mut host, "hello-world");
+    for protocol in PROTOCOLS {
+        for (nets, open) in [("127.0.0.0/29", true), ("10.0.0.0/8", false)] {
+            let text = format!("{protocol}/127.0.0.1:8080->hello-world:80 from {nets}");
+            let exposure = expose(&mut host, &text);
+            assert_eq!(host.exposures().unwrap()[0].exposure(), &exposure);
+            let patience = if open { SOON } else { NEVER };
+            let answer = ask(&world.node, protocol, at("127.0.0.1", 8080), patience);
+            assert_eq!(answer.is_some(), open, "{text}");
+            host.withdraw(&exposure, Flows::Cut).unwrap();
         }
     }
 }

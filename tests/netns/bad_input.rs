@@ -76,6 +76,22 @@ fn values_that_cannot_be_used_are_refused_by_name() {
             r#"host address "2001:db8::1" is not of the guest address's family (a relay can join the two)"#,
         ),
         (
+            |host| expose(host, "tcp/8081-8080->hello-world:80"),
+            r#"ports "8081-8080" end before they begin"#,
+        ),
+        (
+            |host| expose(host, "tcp/8081->hello-world:80 limit 0"),
+            r#"connection limit "0" lets nobody in"#,
+        ),
+        (
+            |host| expose(host, "tcp/8081->hello-world:80 from 10.0.0.0/33"),
+            r#"allowed client "10.0.0.0/33" is no network as 192.0.2.0/24"#,
+        ),
+        (
+            |host| expose(host, "tcp/8081->hello-world:80 label a\"b"),
+            r#"label "a\"b" holds a quote, a backslash or a control character"#,
+        ),
+        (
             |_| Host::open(Owner::new("riklet-too")?).map(drop),
             r#"owner "riklet-too" is longer than 9 bytes"#,
         ),
@@ -102,6 +118,48 @@ fn things_that_are_absent_or_taken_are_named() {
         (
             |host| expose(host, "tcp/8080->198.18.0.2:81"),
             "tcp/8080->198.18.0.2:81 clashes with tcp/8080->198.18.0.2:80 of guest hello-world",
+        ),
+        (
+            |host| expose(host, "tcp/8081->nobody:80"),
+            "no guest named nobody",
+        ),
+        (
+            |host| expose(host, "tcp/8081->hello-world:80,nobody:80"),
+            "no guest named nobody",
+        ),
+        (
+            |host| expose(host, "tcp/8080->hello-world:80"),
+            "tcp/8080->hello-world:80 clashes with tcp/8080->198.18.0.2:80 of guest hello-world",
+        ),
+        (
+            |host| expose(host, "tcp/8000-8100->hello-world:80-180 label web"),
+            "tcp/8000-8100->hello-world:80-180 label web clashes with tcp/8080->198.18.0.2:80 of guest hello-world",
+        ),
+        (
+            |host| expose(host, "tcp/8081->198.18.0.2:80 from fd00::/8"),
+            "allowed client \"fd00::/8\" is of a family that the exposure does not serve",
+        ),
+        (
+            |host| {
+                let [old, new] = ["tcp/8081->hello-world:80", "tcp/8082->hello-world:80"];
+                host.repoint(&old.parse()?, &new.parse()?, Flows::Cut)
+            },
+            "no exposure named tcp/8081->hello-world:80",
+        ),
+        (
+            |host| {
+                let [old, new] = ["tcp/8080->198.18.0.2:80", "tcp/8080->nobody:80"];
+                host.repoint(&old.parse()?, &new.parse()?, Flows::Cut)
+            },
+            "no guest named nobody",
+        ),
+        (
+            |host| host.withdraw(&"tcp/8080->hello-world:80".parse()?, Flows::Drain),
+            "no exposure named tcp/8080->hello-world:80",
+        ),
+        (
+            |host| host.withdraw(&"tcp/8081->nobody:80".parse()?, Flows::Cut),
+            "no exposure named tcp/8081->nobody:80",
         ),
         (
             |host| host.withdraw(&"tcp/8081->198.18.0.2:80".parse()?, Flows::Cut),

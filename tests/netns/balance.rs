@@ -1,9 +1,12 @@
 //! Several guests behind one exposure.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
+use ipnet::IpNet;
 use libtest_mimic::Trial;
-use tapwire::{Attachment, Exposure, Flows, GuestName, Host, Protocol};
+use tapwire::route::{Address, Rtnl};
+use tapwire::{Attachment, Exposure, Flows, GuestName, Host, IfIndex, Protocol};
 
 use crate::stand_ins::client;
 use crate::stand_ins::guest::Guest as Vm;
@@ -49,15 +52,19 @@ fn who(world: &World, family: usize, port: u16) -> String {
     world.outside.run(ask).unwrap().unwrap().0
 }
 
+/// On all addresses of the host, and on one of each family.
+const HOSTS: [&str; 2] = ["", "203.0.113.1,[2001:db8::1]:"];
+
 fn connections_go_to_one_guest_after_the_other() {
     let world = World::new();
     let mut host = world.host();
     let guests = boot(&world, &mut host);
-    for protocol in PROTOCOLS {
-        let exposure = expose(
-            &mut host,
-            &format!("{protocol}/8080->one:80,two:80,three:80"),
-        );
+    for (protocol, on) in PROTOCOLS
+        .into_iter()
+        .flat_map(|one| HOSTS.map(|on| (one, on)))
+    {
+        let text = format!("{protocol}/{on}8080->one:80,two:80,three:80");
+        let exposure = expose(&mut host, &text);
         host.expose(&exposure).unwrap();
         for family in FAMILIES {
             let before = guests.each_ref().map(|(_, vm)| vm.seen().len());
@@ -66,17 +73,15 @@ fn connections_go_to_one_guest_after_the_other() {
                 assert_eq!(answer.unwrap().1, ip(OUTSIDE[family]));
             }
             for ((_, vm), before) in guests.iter().zip(before) {
-                assert_eq!(vm.seen().len() - before, 2, "{protocol} {}", vm.name());
+                assert_eq!(vm.seen().len() - before, 2, "{text} {}", vm.name());
             }
         }
         let listed = host.exposures().unwrap();
         assert_eq!((listed.len(), listed[0].exposure()), (1, &exposure));
         assert_eq!(listed[0].connections(), 12);
         host.withdraw(&exposure, Flows::Cut).unwrap();
-        assert_eq!(
-            ask(&world.outside, protocol, at(NODE[0], 8080), NEVER),
-            None
-        );
+        let answer = ask(&world.outside, protocol, at(NODE[0], 8080), NEVER);
+        assert_eq!(answer, None);
     }
 }
 
@@ -118,20 +123,47 @@ fn clients_are_spread_over_the_guests_by_source() {
     let world = World::new();
     let mut host = world.host();
     let guests = boot(&world, &mut host);
-    expose(
-        &mut host,
-        "udp/127.0.0.1:8080->one:80,two:80,three:80 by source",
-    );
-    let before = guests.each_ref().map(|(_, vm)| vm.seen().len());
-    for client in 1..=32 {
-        let from = Some(std::net::Ipv4Addr::new(127, 1, 0, client).into());
-        let ask = |patience| client::udp_ask(from, at("127.0.0.1", 8080), b"ping", patience).ok();
-        let answer = world.node.run(|| within(SOON, ask)).unwrap();
-        assert!(answer.is_some());
-    }
-    for ((_, vm), before) in guests.iter().zip(before) {
-        let clients = vm.seen().len() - before;
-        assert!((3..=24).contains(&clients), "{} met {clients}", vm.name());
+    let clients: [Vec<IpAddr>; 2] = [
+        (16..32).map(|last| [203, 0, 113, last].into()).collect(),
+        (16..32)
+            .map(|last| [0x2001, 0xdb8, 0, 0, 0, 0, 0, last].into())
+            .collect(),
+    ];
+    let add = || {
+        let mut rtnl = Rtnl::open().unwrap();
+        let link = IfIndex::new(100).unwrap();
+        rtnl.apply(|changes| {
+            for client in clients.iter().flatten() {
+                let net = IpNet::new(*client, if client.is_ipv4() { 24 } else { 64 });
+                changes.add_address(&Address::new(link, net.unwrap()).without_dad());
+            }
+        })
+        .unwrap();
+    };
+    world.outside.run(add).unwrap();
+    for on in HOSTS {
+        let text = format!("udp/{on}8080->one:80,two:80,three:80 by source");
+        let exposure = expose(&mut host, &text);
+        for family in FAMILIES {
+            let mut met = BTreeMap::new();
+            for client in &clients[family] {
+                let seen = || guests.each_ref().map(|(_, vm)| vm.seen().len());
+                let to = at(NODE[family], 8080);
+                let ask = |time| client::udp_ask(Some(*client), to, b"ping", time).ok();
+                let whom = || {
+                    let before = seen();
+                    let answer = world.outside.run(|| within(SOON, ask)).unwrap();
+                    assert!(answer.is_some(), "{client}");
+                    let after = seen();
+                    (0..3).find(|&place| after[place] > before[place]).unwrap()
+                };
+                let guest = whom();
+                assert_eq!(whom(), guest, "{client} with another port");
+                *met.entry(guest).or_insert(0) += 1;
+            }
+            assert_eq!(met.len(), 3, "{text}: {met:?}");
+        }
+        host.withdraw(&exposure, Flows::Cut).unwrap();
     }
 }
 

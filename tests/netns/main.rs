@@ -21,6 +21,8 @@ mod balance;
 mod beside;
 mod conntrack;
 mod crash;
+mod dhcp;
+mod egress;
 mod expose;
 mod exposure;
 mod host;
@@ -31,9 +33,12 @@ mod listing;
 mod matrix;
 mod nft;
 mod ownership;
+mod packet;
 mod plan;
 mod planner;
+mod policy;
 mod ranges;
+mod rates;
 mod relay;
 mod repair;
 mod repoint;
@@ -42,6 +47,7 @@ mod riklet_defects;
 mod route;
 mod sctp;
 mod snapshot;
+mod spoof;
 #[expect(unused_imports, reason = "its own tests run in tests/support.rs")]
 #[path = "../../examples/support/mod.rs"]
 mod stand_ins;
@@ -73,6 +79,8 @@ fn main() -> ExitCode {
         beside::trials(),
         conntrack::trials(),
         crash::trials(),
+        dhcp::trials(),
+        egress::trials(),
         expose::trials(),
         exposure::trials(),
         host::trials(),
@@ -84,6 +92,8 @@ fn main() -> ExitCode {
         ownership::trials(),
         plan::trials(),
         repair::trials(),
+        policy::trials(),
+        rates::trials(),
         ranges::trials(),
         relay::trials(),
         repoint::trials(),
@@ -91,6 +101,7 @@ fn main() -> ExitCode {
         riklet_defects::trials(),
         route::trials(),
         sctp::trials(),
+        spoof::trials(),
         sys::trials(),
         upgrade::trials(),
         watch::trials(),
@@ -98,6 +109,17 @@ fn main() -> ExitCode {
     ]
     .into_iter()
     .flatten()
+    .chain(other_kernel())
     .collect();
     libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// Tests of what the machine that decides about a change may lack. They are
+/// no part of the tests there, and all of them are under `tests/other-kernel`,
+/// which sets this variable.
+fn other_kernel() -> Vec<libtest_mimic::Trial> {
+    match std::env::var_os("OTHER_KERNEL") {
+        Some(_) => nft::stock::trials(),
+        None => Vec::new(),
+    }
 }

@@ -84,7 +84,12 @@ impl World {
 
     /// Attaches a guest and boots it.
     pub(crate) fn boot(&self, host: &mut Host, name: &str) -> (Attachment, Vm) {
-        let attachment = host.attach(&Guest::new(name).unwrap()).unwrap();
+        self.boot_as(host, &Guest::new(name).unwrap())
+    }
+
+    /// Attaches a guest as it is wanted and boots it.
+    pub(crate) fn boot_as(&self, host: &mut Host, guest: &Guest) -> (Attachment, Vm) {
+        let attachment = host.attach(guest).unwrap();
         let vm = self.start(&attachment);
         (attachment, vm)
     }
@@ -119,6 +124,27 @@ impl World {
             })
             .unwrap()
     }
+}
+
+/// Packets that were dropped for this reason.
+#[track_caller]
+pub(crate) fn dropped(host: &mut Host, reason: &str) -> u64 {
+    let all = host.dropped().unwrap();
+    let one = all.iter().find(|dropped| dropped.reason() == reason);
+    one.unwrap_or_else(|| panic!("no rule drops for {reason:?}"))
+        .counts()
+        .packets
+}
+
+/// Waits until so many packets were dropped for this reason.
+#[track_caller]
+pub(crate) fn soon_dropped(host: &mut Host, reason: &str, packets: u64) {
+    let mut seen = 0;
+    let found = within(SOON, |_| {
+        seen = dropped(host, reason);
+        (seen == packets).then_some(())
+    });
+    assert_eq!(found, Some(()), "{reason}: {seen} dropped");
 }
 
 /// The addresses of an attached guest.

@@ -7,15 +7,17 @@
 #![no_main]
 
 mod expressions;
+mod send;
 mod values;
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use libfuzzer_sys::fuzz_target;
 use tapwire::Error;
-use tapwire::nft::{Batch, Element, Family, Name, Nft, Object, Rule, Set, Snapshot, Table};
+use tapwire::nft::{Batch, Element, Family, Name, NamedObject, Nft, Rule, Set, Snapshot, Table};
 use tapwire::sys::{NetNs, enter_user_namespace, has_net_admin};
 
+use send::send;
 use values::{Input, Wanted};
 
 const TABLE: Name = Name::constant("fuzz");
@@ -44,10 +46,9 @@ fn open() -> Result<Nft, Error> {
 
 fn judge(nft: &mut Nft, wanted: &Wanted) {
     let table = &wanted.table;
-    if !take(nft, &mut |batch| add(batch, table)) {
+    let Some(taken) = send(nft, wanted) else {
         return;
-    }
-    let taken = send(nft, wanted);
+    };
     let listed = nft.snapshot(table.family(), &TABLE).unwrap().unwrap();
     compare(&taken, &listed);
 
@@ -75,53 +76,6 @@ fn remove(nft: &mut Nft, family: Family, name: Name) {
     nft.commit(&mut batch).unwrap();
 }
 
-/// Sends one thing after the other; returns what was taken.
-fn send(nft: &mut Nft, wanted: &Wanted) -> Wanted {
-    let mut taken = Wanted::empty(&wanted.table);
-    for chain in &wanted.chains {
-        if take(nft, &mut |batch| add(batch, chain)) {
-            taken.chains.push(chain.clone());
-        }
-    }
-    for object in &wanted.objects {
-        if take(nft, &mut |batch| add(batch, object)) {
-            taken.objects.push(object.clone());
-        }
-    }
-    for (set, elements) in &wanted.sets {
-        if take(nft, &mut |batch| add(batch, set)) {
-            let elements = elements.as_slice();
-            let all = take(nft, &mut |batch| {
-                batch.add_elements(set, elements);
-            });
-            let elements = if all { elements } else { &[] };
-            taken.sets.push((set.clone(), elements.to_vec()));
-        }
-    }
-    for rule in &wanted.rules {
-        if take(nft, &mut |batch| add(batch, rule)) {
-            taken.rules.push(rule.clone());
-        }
-    }
-    taken
-}
-
-fn add(batch: &mut Batch, object: &impl Object) {
-    batch.add(object);
-}
-
-/// Whether the kernel takes it; that something cannot be sent is no refusal.
-fn take(nft: &mut Nft, what: &mut dyn FnMut(&mut Batch)) -> bool {
-    let mut batch = Batch::new();
-    what(&mut batch);
-    let printed = batch.to_string();
-    match nft.commit(&mut batch) {
-        Ok(()) => true,
-        Err(Error::Refused { .. } | Error::Invalid(_)) => false,
-        Err(error) => panic!("{printed}{error:?}"),
-    }
-}
-
 fn compare(sent: &Wanted, listed: &Snapshot) {
     assert!(sent.table.is_same(listed.table()), "{sent:#?}\n{listed:#?}");
     assert_eq!(sent.chains.len(), listed.chains().len());
@@ -130,9 +84,8 @@ fn compare(sent: &Wanted, listed: &Snapshot) {
     }
     assert_eq!(sent.objects.len(), listed.objects().len());
     for object in &sent.objects {
-        let name = |other: &&tapwire::nft::NamedObject| {
-            other.name() == object.name() && other.kind() == object.kind()
-        };
+        let name =
+            |other: &&NamedObject| other.name() == object.name() && other.kind() == object.kind();
         let listed = listed.objects().iter().find(name).unwrap();
         assert!(object.is_same(listed), "{object:#?}\n{listed:#?}");
     }

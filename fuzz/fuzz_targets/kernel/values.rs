@@ -42,24 +42,24 @@ struct ObjectParts {
 }
 
 #[derive(Arbitrary, Debug)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is one thing that a set may be"
-)]
 struct SetParts {
     key: u8,
     data: Option<u8>,
-    interval: bool,
-    dynamic: bool,
-    constant: bool,
+    kind: u8,
     merged: bool,
     size: Option<u16>,
-    seconds: Option<u16>,
-    gc_interval: Option<u16>,
+    seconds: Option<(u16, Option<u16>)>,
     policy: Option<bool>,
     statements: Vec<u8>,
     comment: Option<Text>,
     elements: Vec<ElementParts>,
+}
+
+impl SetParts {
+    /// Hardly ever with `dynamic`: the kernel knows no such set.
+    fn is_interval(&self) -> bool {
+        matches!(self.kind % 16, 1..=6 | 8)
+    }
 }
 
 #[derive(Arbitrary, Debug)]
@@ -187,13 +187,13 @@ fn set(table: &Table, name: &Name, parts: &SetParts) -> (Set, Vec<Element>) {
         None => Set::new(table, name.clone(), key),
         Some(data) => Set::map(table, name.clone(), key, data),
     };
-    if parts.interval {
+    if parts.is_interval() {
         set = set.interval();
     }
-    if parts.dynamic {
+    if matches!(parts.kind % 16, 8..) {
         set = set.dynamic();
     }
-    if parts.constant {
+    if matches!(parts.kind % 4, 2) {
         set = set.flags(SetFlags::CONSTANT);
     }
     if parts.merged {
@@ -202,12 +202,12 @@ fn set(table: &Table, name: &Name, parts: &SetParts) -> (Set, Vec<Element>) {
     if let Some(size) = parts.size {
         set = set.size(u32::from(size) + 1);
     }
-    if let Some(seconds) = parts.seconds {
+    if let Some((seconds, gc_interval)) = parts.seconds {
         // A multiple of whatever the kernel's clock ticks at; 0 is none.
         set = set.timeout((u64::from(seconds) + 60) * 1000);
-    }
-    if let Some(interval) = parts.gc_interval {
-        set = set.gc_interval(u32::from(interval) + 1);
+        if let Some(interval) = gc_interval {
+            set = set.gc_interval(u32::from(interval) + 1);
+        }
     }
     if let Some(memory) = parts.policy {
         set = set.policy(if memory {
@@ -233,7 +233,7 @@ fn elements(
     parts: &SetParts,
 ) -> Vec<Element> {
     let given = parts.elements.iter().take(6);
-    if parts.interval && key == [DataType::IPV4_ADDR] && data.is_none() {
+    if parts.is_interval() && key == [DataType::IPV4_ADDR] && data.is_none() {
         let nets = given.filter_map(|one| {
             let net = Ipv4Net::new(Ipv4Addr::from(one.key), one.width % 33).ok()?;
             Some(IpNet::V4(net.trunc()))
@@ -251,7 +251,7 @@ fn elements(
         if all.iter().any(|other| other.key() == element.key()) {
             continue;
         }
-        if parts.interval && !one.all {
+        if parts.is_interval() && !one.all {
             element = element.to(bytes);
         }
         element = match data {

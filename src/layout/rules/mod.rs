@@ -1,5 +1,6 @@
 //! The rules. They hold no name but the owner's TAP prefix and never change.
 
+mod egress;
 mod filter;
 mod guard;
 mod nat;
@@ -21,6 +22,7 @@ impl Layout {
         }
         self.guard_rules(&chains, batch);
         self.nat_rules(&chains, batch);
+        self.egress_rules(&chains, batch);
         self.filter_rules(&chains, batch);
     }
 
@@ -48,7 +50,12 @@ struct Chains {
     expose6: Chain,
     nat_post: Chain,
     to_guest_nat: Chain,
+    from_guest_nat: Chain,
+    deliver: Chain,
     forward: Chain,
+    related: Chain,
+    out_guest: Chain,
+    egress: Chain,
     to_guest: Chain,
     uplink: Chain,
     input: Chain,
@@ -66,7 +73,7 @@ impl Chains {
                 "raw_pre",
                 ChainType::FILTER,
                 Hook::PREROUTING,
-                priority::RAW,
+                BEFORE_DEFRAGMENTATION,
             ),
             from_guest: chain("from_guest"),
             nat_pre: base("nat_pre", ChainType::NAT, Hook::PREROUTING, BEFORE_DSTNAT),
@@ -78,12 +85,22 @@ impl Chains {
             expose6: chain("expose6"),
             nat_post: base("nat_post", ChainType::NAT, Hook::POSTROUTING, BEFORE_SRCNAT),
             to_guest_nat: chain("to_guest_nat"),
+            from_guest_nat: chain("from_guest_nat"),
+            deliver: base(
+                "deliver",
+                ChainType::FILTER,
+                Hook::POSTROUTING,
+                priority::MANGLE,
+            ),
             forward: base(
                 "forward",
                 ChainType::FILTER,
                 Hook::FORWARD,
                 priority::FILTER,
             ),
+            related: chain("related"),
+            out_guest: chain("out_guest"),
+            egress: chain("egress"),
             to_guest: chain("to_guest"),
             uplink: chain("uplink"),
             input: base("input", ChainType::FILTER, Hook::INPUT, priority::FILTER),
@@ -91,7 +108,7 @@ impl Chains {
         }
     }
 
-    fn all(&self) -> [&Chain; 16] {
+    fn all(&self) -> [&Chain; 21] {
         [
             &self.raw_pre,
             &self.from_guest,
@@ -104,7 +121,12 @@ impl Chains {
             &self.expose6,
             &self.nat_post,
             &self.to_guest_nat,
+            &self.from_guest_nat,
+            &self.deliver,
             &self.forward,
+            &self.related,
+            &self.out_guest,
+            &self.egress,
             &self.to_guest,
             &self.uplink,
             &self.input,
@@ -112,6 +134,10 @@ impl Chains {
         ]
     }
 }
+
+/// Fragments are put together at -400, whichever interfaces they came in by:
+/// who sent them must be seen before.
+const BEFORE_DEFRAGMENTATION: i32 = -450;
 
 /// Before Docker's and kube-proxy's translations, which are at -100: the
 /// lower number decides.

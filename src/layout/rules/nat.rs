@@ -8,9 +8,7 @@ use crate::nft::{Batch, Comment, Family, L4Proto, Rule, fib, ip, ip6, meta};
 
 impl Layout {
     /// Exposures: the exact host address beats all addresses, of which the
-    /// loopback ones are none, and both beat large ranges. What leads to a guest keeps its source, unless
-    /// it comes from the guest itself or from a loopback address, to which no
-    /// guest could answer.
+    /// loopback ones are none, and both beat large ranges.
     pub(super) fn nat_rules(&self, chains: &Chains, batch: &mut Batch) {
         let Chains {
             nat_pre,
@@ -20,8 +18,6 @@ impl Layout {
             expose,
             expose4,
             expose6,
-            nat_post,
-            to_guest_nat,
             ..
         } = chains;
         for (chain, next) in [(nat_pre, expose), (nat_out, expose_out)] {
@@ -74,27 +70,6 @@ impl Layout {
                 batch.add(&Rule::new(chain).dnat_from(&side.key(), &side.ranges));
             }
         }
-        batch.add(
-            &Rule::new(nat_post)
-                .matching(self.outgoing())
-                .goto(to_guest_nat.name().clone()),
-        );
-        batch.add(&Rule::new(nat_post).matching(self.incoming()).masquerade());
-        batch.add(
-            &Rule::new(to_guest_nat)
-                .lookup(&[ip::saddr(), ip::daddr()], &self.self4)
-                .masquerade(),
-        );
-        batch.add(
-            &Rule::new(to_guest_nat)
-                .lookup(&[ip6::saddr(), ip6::daddr()], &self.self6)
-                .masquerade(),
-        );
-        batch.add(
-            &Rule::new(to_guest_nat)
-                .matching(ip::saddr().within(LOOPBACK_IPV4))
-                .masquerade(),
-        );
     }
 }
 

@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn unknown_attributes_are_kept() {
-        let bytes = [8, 0, 99, 0, 1, 2, 3, 4];
+        let bytes = crate::wire::laid_out(&[(8, 99, &[1, 2, 3, 4])]);
         let element = Element::decode(Attrs::new(&bytes)).unwrap();
         assert!(encode(&element).ends_with(&bytes));
     }

@@ -45,6 +45,14 @@ expression! {
     zero {}
 }
 
+impl Socket {
+    /// Without the level where it says nothing, and is not listed.
+    pub(super) fn canonical(mut self) -> Self {
+        self.level = self.level.filter(|_| self.key == SocketKey::CGROUPV2);
+        self
+    }
+}
+
 expression! {
     /// Loads the name of the operating system that a SYN comes from.
     Osf = "osf";

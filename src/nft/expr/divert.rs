@@ -36,6 +36,23 @@ expression! {
     }
 }
 
+impl Log {
+    /// With the level that the kernel takes for granted, and without what it
+    /// does not list because it says nothing: to whom there is no listener,
+    /// or to a listener.
+    pub(super) fn canonical(mut self) -> Self {
+        if self.group.is_some() {
+            self.flags = 0;
+            self.queue_threshold = self.queue_threshold.filter(|packets| *packets > 0);
+        } else {
+            self.level = self.level.or(Some(LogLevel::WARNING));
+            self.queue_threshold = None;
+            self.snaplen = None;
+        }
+        self
+    }
+}
+
 expression! {
     /// Hands the packet to a program, which decides on it.
     Queue = "queue";

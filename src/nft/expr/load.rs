@@ -72,6 +72,16 @@ expression! {
     zero {}
 }
 
+impl Ct {
+    /// Without the direction of what is the same in both, which is not
+    /// listed.
+    pub(super) fn canonical(mut self) -> Self {
+        let is_same = [CtKey::L3PROTOCOL, CtKey::PROTOCOL].contains(&self.key);
+        self.direction = self.direction.filter(|_| !is_same);
+        self
+    }
+}
+
 expression! {
     /// Asks the routing tables about the packet.
     Fib = "fib";

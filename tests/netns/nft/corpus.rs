@@ -21,7 +21,7 @@ use tapwire::wire::{Flags, Messages, Writer};
 use super::{lines, listing};
 use crate::support::run;
 
-const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/testdata/rulesets");
+pub(super) const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/testdata/rulesets");
 
 /// What became of a ruleset.
 enum Outcome {
@@ -44,6 +44,15 @@ pub(super) fn copied_tables_are_listed_as_the_same() {
         outcomes.insert(name, outcome);
     }
     report(&outcomes);
+}
+
+/// Panics unless a ruleset loads here and is copied as it is.
+pub(super) fn must_be_copied(path: &Path) {
+    match copy(path) {
+        Outcome::Same => {}
+        Outcome::NotLoaded(why) => panic!("{} is not loaded: {why}", path.display()),
+        Outcome::Differs(how) => panic!("{}: {how}", path.display()),
+    }
 }
 
 fn report(outcomes: &BTreeMap<String, Outcome>) {

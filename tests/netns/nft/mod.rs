@@ -8,6 +8,7 @@ mod objects;
 mod print;
 mod refusals;
 mod ruleset;
+pub(crate) mod stock;
 mod verbs;
 
 use std::collections::HashSet;

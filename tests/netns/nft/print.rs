@@ -44,6 +44,15 @@ pub(super) fn rulesets_print_as_nft_lists_them() {
     report(&outcomes);
 }
 
+/// Panics unless a ruleset loads here and prints as what it means.
+pub(super) fn must_print(path: &Path) {
+    match judge(path) {
+        Outcome::Exact | Outcome::Equal(_) => {}
+        Outcome::NotLoaded => panic!("{} is not loaded", path.display()),
+        Outcome::Differs(how) => panic!("{}: {how}", path.display()),
+    }
+}
+
 fn report(outcomes: &BTreeMap<String, Outcome>) {
     let (mut exact, mut equal, mut loaded) = (0, 0, 0);
     let mut text = String::new();
