@@ -164,6 +164,10 @@ impl Host {
                 Some(listed) => self.nft.elements(listed)?,
                 None => self.kept.of(set).to_vec(),
             };
+            if set.expressions().is_empty() {
+                // Older layouts counted here.
+                elements = elements.into_iter().map(uncounted).collect();
+            }
             if set.current_flags().contains(SetFlags::INTERVAL) {
                 elements.sort_by(|one, other| one.place().cmp(&other.place()));
             }
@@ -373,6 +377,24 @@ fn keys(elements: &[Element]) -> Keys {
         .collect();
     keys.sort_unstable();
     keys
+}
+
+/// The element without a counter, if it has one.
+fn uncounted(element: Element) -> Element {
+    if element.counts().is_none() {
+        return element;
+    }
+    let mut plain = Element::new(*element.key());
+    if let Some(last) = element.key_end() {
+        plain = plain.to(*last);
+    }
+    if let Some(data) = element.value() {
+        plain = plain.data(data.clone());
+    }
+    match element.current_comment() {
+        Some(comment) => plain.comment(*comment),
+        None => plain,
+    }
 }
 
 /// How many elements a batch adds to each set.
