@@ -9,13 +9,11 @@
 //! [`Exposure`] says that a port of the host leads to a port of a guest.
 //!
 //! ```no_run
-//! use std::net::SocketAddr;
 //! use tapwire::{Exposure, Guest, Host, Owner, Protocol};
 //!
 //! let mut host = Host::open(Owner::new("riklet")?)?;
 //! let guest = host.attach(&Guest::new("hello-world")?)?;
-//! let web = SocketAddr::new(guest.ipv4().into(), 80);
-//! host.expose(&Exposure::new(Protocol::Tcp, 8080, web)?)?;
+//! host.expose(&Exposure::new(Protocol::Tcp, 8080, (&guest, 80))?)?;
 //! # Ok::<(), tapwire::Error>(())
 //! ```
 //!
