@@ -101,7 +101,7 @@ impl Host {
                     return Ok(());
                 }
                 Err(error) if is_passing(&error) && attempts.next().is_some() => self.read()?,
-                Err(error) => return Err(error),
+                Err(error) => return self.explained(Err(error)),
             }
         }
     }
@@ -145,7 +145,7 @@ impl Host {
                         capacity,
                     });
                 }
-                Err(error) => return Err(error),
+                Err(error) => return self.explained(Err(error)),
             }
         }
         Err(Error::Full {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use super::attach::{check_mac, networks_of};
 use super::forwarding::LOOPBACK;
+use super::settle::check_apart;
 use super::{Flows, Host};
 use crate::error::{Conflict, Error};
 use crate::exposure::Exposure;
@@ -35,6 +36,7 @@ impl Host {
         if seen.repair != Some(Repair::Missing) {
             self.keep(&seen.listing);
         }
+        check_apart(wanted.exposures().iter().filter(|one| one.is_span()))?;
         let homes = self.homes(wanted, &seen)?;
         let present = Present {
             generation: seen.generation,
@@ -162,6 +164,7 @@ impl Host {
     fn attach_all(&mut self, plan: &Plan) -> Result<(), Error> {
         if !plan.claims.is_empty() {
             self.batch.clear();
+            self.batch.based_on(self.known.generation());
             let sets = self.layout.sets();
             for change in &plan.claims {
                 if let Some(set) = sets.get(change.set) {
@@ -185,6 +188,7 @@ impl Host {
     /// come with their first elements and go with their last.
     fn change_elements(&mut self, changes: &[SetChange]) -> Result<(), Error> {
         self.batch.clear();
+        self.batch.based_on(self.known.generation());
         let (needed, unused) = self.limit_chains(changes)?;
         let sets = self.layout.sets();
         for change in changes {

@@ -290,8 +290,8 @@ impl Host {
 }
 
 /// Makes sure that no two exposures that differ want the same port.
-fn check_apart(wanted: &[Exposure]) -> Result<(), Error> {
-    let mut claimed: HashMap<_, &Exposure> = HashMap::new();
+pub(super) fn check_apart<'e>(wanted: impl IntoIterator<Item = &'e Exposure>) -> Result<(), Error> {
+    let mut claimed: HashMap<_, &'e Exposure> = HashMap::new();
     let mut spans: Vec<&Exposure> = Vec::new();
     let clash = |one: &Exposure, other: &Exposure| Err(Conflict::new(one, other).into());
     for exposure in wanted {

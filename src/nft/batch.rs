@@ -108,9 +108,11 @@ impl Batch {
     /// Is committed only if the ruleset is still at this generation, else
     /// refused as [`Error::Stale`].
     pub fn based_on(&mut self, generation: u32) -> &mut Self {
-        self.generation = generation;
-        if !self.requests.is_empty() {
-            self.rewrite();
+        if self.generation != generation {
+            self.generation = generation;
+            if !self.requests.is_empty() {
+                self.rewrite();
+            }
         }
         self
     }
