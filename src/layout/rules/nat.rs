@@ -9,6 +9,11 @@ use crate::nft::{Batch, Comment, Family, L4Proto, Rule, fib, ip, ip6, meta};
 impl Layout {
     /// Exposures: the exact host address beats all addresses, of which the
     /// loopback ones are none, and both beat large ranges.
+    ///
+    /// Each lookup sees the ruleset of its own moment. A packet that asks for
+    /// the exact address before an exposure moves there, and for all
+    /// addresses after it, would find it nowhere; so what finds nothing asks
+    /// once more.
     pub(super) fn nat_rules(&self, chains: &Chains, batch: &mut Batch) {
         let Chains {
             nat_pre,
@@ -28,27 +33,20 @@ impl Layout {
                     .jump(next.name().clone()),
             );
         }
-        batch.add(
-            &Rule::new(expose_out)
-                .matching(ip::daddr().within(LOOPBACK_IPV4))
-                .goto(expose_loopback.name().clone()),
-        );
+        let loopback = || Rule::new(expose_out).matching(ip::daddr().within(LOOPBACK_IPV4));
+        batch.add(&loopback().jump(expose_loopback.name().clone()));
+        batch.add(&loopback().goto(expose_loopback.name().clone()));
         batch.add(
             &Rule::new(expose_out)
                 .matching(ip6::daddr().equal(Ipv6Addr::LOCALHOST))
                 .return_(),
         );
         batch.add(&Rule::new(expose_out).goto(expose.name().clone()));
-        batch.add(
-            &Rule::new(expose)
-                .matching(meta::nfproto().equal(Family::IP))
-                .goto(expose4.name().clone()),
-        );
-        batch.add(
-            &Rule::new(expose)
-                .matching(meta::nfproto().equal(Family::IP6))
-                .goto(expose6.name().clone()),
-        );
+        for (family, ways) in [(Family::IP, expose4), (Family::IP6, expose6)] {
+            let of_family = || Rule::new(expose).matching(meta::nfproto().equal(family));
+            batch.add(&of_family().jump(ways.name().clone()));
+            batch.add(&of_family().goto(ways.name().clone()));
+        }
         let lookups = |side: &Side| match (side.ipv4, side.exact) {
             (true, true) => vec![expose_loopback, expose4],
             (true, false) => vec![expose4],
