@@ -90,7 +90,7 @@ fn host_outside_is_refused_and_the_right_is_the_reason() {
     assert!(!has_net_admin().unwrap());
     let error = Host::open(Owner::new("riklet").unwrap()).unwrap_err();
     assert!(error.is_permission_denied(), "{error:?}");
-    assert_eq!(error.to_string(), "list tables");
+    assert_eq!(error.to_string(), "get the generation");
     let source = std::error::Error::source(&error).unwrap().to_string();
     assert!(source.starts_with("Operation not permitted"), "{source}");
 }
