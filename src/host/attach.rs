@@ -94,9 +94,17 @@ impl Host {
             self.batch.clear();
             self.batch.based_on(self.known.generation());
             self.queue_release(guest)?;
+            // Where the kernel has nothing of it, it does not count on.
+            let own = (guest.ipv4, guest.ipv4);
+            let guard = self.nft.get_element(&self.layout.self4, own);
+            let is_guarded = matches!(guard, Ok(Some(_)));
             match self.nft.commit(&mut self.batch) {
                 Ok(()) => {
-                    self.known.committed();
+                    if is_guarded {
+                        self.known.committed();
+                    } else {
+                        self.known.outdated();
+                    }
                     self.known.detached(guest);
                     return Ok(());
                 }
@@ -130,7 +138,12 @@ impl Host {
             self.queue_guest(&wanted, before.as_ref())?;
             match self.nft.commit(&mut self.batch) {
                 Ok(()) => {
-                    self.known.committed();
+                    // Where the kernel had all of it, it does not count on.
+                    if before.as_ref() != Some(&wanted) {
+                        self.known.committed();
+                    } else if self.nft.generation()? != self.known.generation() {
+                        self.known.outdated();
+                    }
                     self.known.attached(wanted.clone());
                     return Ok((wanted, before));
                 }

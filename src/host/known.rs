@@ -39,6 +39,12 @@ impl Known {
         self.generation = self.generation.checked_add(1).unwrap_or(1);
     }
 
+    /// Notes that the generation may have changed or not: the next look at it
+    /// reads again.
+    pub(super) fn outdated(&mut self) {
+        self.generation = 0;
+    }
+
     pub(super) fn guests(&self) -> impl Iterator<Item = &Attachment> {
         self.guests.values()
     }

@@ -25,6 +25,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         full_map_is_doubled,
         exposure_that_failed_ends_no_flows_later,
         handles_that_attach_the_same_guests_at_once_agree,
+        guest_that_is_attached_again_hides_no_other_handles_change,
     ]
 }
 
@@ -157,6 +158,18 @@ fn handles_that_attach_the_same_guests_at_once_agree() {
     let mut host = Host::open(owner()).unwrap();
     assert_eq!(host.guests().unwrap().len(), names.len());
     host.remove().unwrap();
+}
+
+fn guest_that_is_attached_again_hides_no_other_handles_change() {
+    let [one, other] = ["one", "other"].map(|name| Guest::new(name).unwrap());
+    let mut first = Host::open(owner()).unwrap();
+    let mut second = Host::open(owner()).unwrap();
+    first.attach(&one).unwrap();
+    // Nothing is to be done, so the kernel does not count on.
+    first.attach(&one).unwrap();
+    let attached = second.attach(&other).unwrap();
+    assert_eq!(first.attach(&other).unwrap(), attached);
+    assert_eq!(first.guests().unwrap().len(), 2);
 }
 
 fn guest_whose_table_was_flushed_keeps_tap_addresses_and_mac() {
