@@ -45,7 +45,9 @@ pub use data_type::{DataType, KeyType, Order};
 pub use element::{Counts, Element};
 pub use expr::Expr;
 pub use family::Family;
-pub use field::{Field, Match, arp, ct, ether, fib, icmpv6, ip, ip6, meta, numgen, tcp, th, udp};
+pub use field::{
+    Field, Match, arp, ct, ether, fib, icmp, icmpv6, ip, ip6, meta, numgen, tcp, th, udp,
+};
 pub use flowtable::{Flowtable, FlowtableFlags};
 pub use handle::Nft;
 pub use message::{Content, Elements, Message};

@@ -5,6 +5,7 @@ pub mod arp;
 pub mod ct;
 pub mod ether;
 pub mod fib;
+pub mod icmp;
 pub mod icmpv6;
 pub mod ip;
 pub mod ip6;

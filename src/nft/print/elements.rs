@@ -8,7 +8,7 @@ use super::rule::{Reader, or_of_set};
 use super::scope::Scope;
 use super::stateful;
 use crate::nft::expr::Lookup;
-use crate::nft::{Element, KeyType, Order, Register, Set, SetFlags, Value};
+use crate::nft::{Data, Element, KeyType, Order, Register, Set, SetFlags, Value};
 
 /// Appends a lookup, or leaves what a map holds in its register.
 pub(super) fn lookup(reader: &mut Reader<'_>, lookup: &Lookup) -> Option<()> {
@@ -205,13 +205,18 @@ fn value(number: u128, kind: Kind) -> String {
 
 /// The key of an element whose set is no plain interval.
 fn concatenation(element: &Element, kinds: &[Kind]) -> String {
-    let low = fields(element.key().as_bytes(), kinds);
-    let texts: Vec<String> = match element.key_end() {
-        None => low.iter().map(|(kind, bytes)| kind.value(bytes)).collect(),
-        Some(end) => low
-            .iter()
-            .zip(fields(end.as_bytes(), kinds))
-            .map(|((kind, low), (_, high))| ends(low, high, *kind))
+    let last = element.key_end().map(Data::as_bytes);
+    joined(element.key().as_bytes(), last, kinds)
+}
+
+/// The fields of a concatenation, or the ranges between those of two.
+fn joined(first: &[u8], last: Option<&[u8]>, kinds: &[Kind]) -> String {
+    let first = fields(first, kinds).into_iter();
+    let texts: Vec<String> = match last {
+        None => first.map(|(kind, bytes)| kind.value(bytes)).collect(),
+        Some(last) => first
+            .zip(fields(last, kinds))
+            .map(|((kind, low), (_, high))| ends(low, high, kind))
             .collect(),
     };
     texts.join(" . ")
@@ -315,15 +320,11 @@ fn data_text(bytes: &[u8], kinds: &[Kind]) -> String {
         .map(|kind| kind.bytes().next_multiple_of(4))
         .fold(0, u32::saturating_add);
     let own = usize::try_from(own).unwrap_or_default();
-    if let ([kind], true) = (kinds, bytes.len() == own.saturating_mul(2) && own > 0) {
-        let (low, high) = bytes.split_at(own);
-        return ends(low, high, *kind);
+    if bytes.len() == own.saturating_mul(2) {
+        let (first, last) = bytes.split_at(own);
+        return joined(first, Some(last), kinds);
     }
-    let texts: Vec<String> = fields(bytes, kinds)
-        .into_iter()
-        .map(|(kind, bytes)| kind.value(bytes))
-        .collect();
-    texts.join(" . ")
+    joined(bytes, None, kinds)
 }
 
 /// How many elements `nft` puts on a line.

@@ -298,8 +298,6 @@ fn class(number: u32) -> String {
     match number {
         0 => "none".to_owned(),
         u32::MAX => "root".to_owned(),
-        _ if major == 0 => format!(":{minor:x}"),
-        _ if minor == 0 => format!("{major:x}:"),
         _ => format!("{major:x}:{minor:x}"),
     }
 }

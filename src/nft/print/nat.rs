@@ -22,7 +22,8 @@ pub(super) fn nat(reader: &mut Reader<'_>, nat: &Nat) -> Option<String> {
         };
         if let Node::Mapped { data, .. } = &node {
             target.mapped = true;
-            target.several = data.is_concatenated();
+            target.several =
+                data.is_concatenated() || nat.address_max().is_some_and(|max| max != from);
             target.address = Some(reader.stored(&node, kind?)?);
             // Port or last address come out of the map as well.
             if nat.port().is_some() && !within {

@@ -77,20 +77,19 @@ fn word(set: &Set) -> &'static str {
 }
 
 fn kinds_line(set: &Set) -> String {
-    let object = set.objects().map(|kind| kind.to_string());
-    let data = || {
-        let data = set.data().map(key_name);
-        object.clone().or(data)
+    let (word, key, data) = match typeof_::texts(set) {
+        Some((key, data)) => ("typeof", key, data),
+        None => ("type", key_name(set.key()), set.data().map(key_name)),
     };
-    match typeof_::texts(set) {
-        Some((key, data)) => match object.clone().or(data) {
-            Some(data) => format!("typeof {key} : {data}"),
-            None => format!("typeof {key}"),
-        },
-        None => match data() {
-            Some(data) => format!("type {} : {data}", key_name(set.key())),
-            None => format!("type {}", key_name(set.key())),
-        },
+    let object = set.objects().map(|kind| kind.to_string());
+    let ranges = if set.has_interval_data() {
+        "interval "
+    } else {
+        ""
+    };
+    match object.or_else(|| data.map(|data| format!("{ranges}{data}"))) {
+        Some(data) => format!("{word} {key} : {data}"),
+        None => format!("{word} {key}"),
     }
 }
 
