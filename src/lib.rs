@@ -21,6 +21,9 @@
 //! with what the kernel has, [`Host::commit`] changes the difference, and
 //! [`Host::watch`] keeps it so.
 //!
+//! A guest can also take the place of a pod whose interface someone else has
+//! made: [`bridged`].
+//!
 //! The rooms below it are public too: [`nft`], [`route`] and [`conntrack`]
 //! speak to the kernel's subsystems in typed values; [`conn`], [`sys`] and
 //! [`wire`] are what they are made of.
@@ -33,9 +36,12 @@
 //! debug level through the `log` facade, in the words of `nft` and `ip`.
 
 pub mod beside;
+pub mod bridged;
 mod conflict;
 pub mod conn;
 pub mod conntrack;
+#[cfg(feature = "dhcp")]
+pub mod dhcp;
 pub mod diag;
 pub mod error;
 pub mod exposure;
@@ -50,6 +56,9 @@ pub mod nft;
 mod notation;
 mod owner;
 pub mod plan;
+mod protocol;
+#[cfg(feature = "proxied")]
+mod proxied;
 #[cfg(feature = "relay")]
 mod relay;
 pub mod route;
@@ -61,10 +70,14 @@ pub mod wire;
 pub use conflict::Conflict;
 pub use error::Error;
 pub use exposure::{Balance, Destination, Exposure, Label, Ports, Protocol, Target};
-pub use guest::{Attachment, Egress, Guest, GuestName, Networks, Policy, Rate, Service};
+pub use guest::{
+    Attachment, Connection, Egress, Guest, GuestName, Networks, Policy, Rate, Service, Snapshot,
+};
 pub use host::{Dropped, Exposed, Flows, Host, Ownership, Settings, Traffic, Watch};
 pub use owner::Owner;
 pub use plan::{Change, Plan, Wanted};
+#[cfg(feature = "proxied")]
+pub use proxied::{Proxied, ProxiedCounters, ProxiedHandle, ProxiedNotice, ProxiedSettings};
 #[cfg(feature = "relay")]
 pub use relay::{ProxyProtocol, Relay, RelayCounters, RelaySettings};
 pub use topology::Topology;

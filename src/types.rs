@@ -133,6 +133,14 @@ impl IfIndex {
             })
     }
 
+    /// An index that is part of the program: not 0.
+    pub(crate) const fn constant(index: u32) -> Self {
+        match NonZeroU32::new(index) {
+            Some(index) => Self(index),
+            None => Self(NonZeroU32::MIN),
+        }
+    }
+
     /// The number.
     pub fn get(self) -> u32 {
         self.0.get()

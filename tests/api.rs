@@ -1,8 +1,11 @@
 //! What callers rely on without writing it down: handles move between
 //! threads, values are shared among them.
 
+use tapwire::bridged::{BridgePlan, Bridged, PodInterface};
 use tapwire::conn::{Connection, Exchange, Requests};
 use tapwire::conntrack::{Flow, FlowFilter};
+use tapwire::dhcp::{Responder, ResponderCounters};
+use tapwire::guest::GuestConfig;
 use tapwire::nft::{
     self, Batch, Chain, Element, Event, Flowtable, NamedObject, Nft, Rule, Set, Snapshot, Table,
 };
@@ -10,7 +13,8 @@ use tapwire::route::{Address, Link, Neighbour, Route, RoutingRule, Rtnl, Watch};
 use tapwire::sys::{NetNs, Socket, Tap, TapOptions};
 use tapwire::{
     Attachment, Error, Exposed, Exposure, Guest, Host, IfIndex, IfName, Mac, Networks, Owner,
-    Relay, RelayCounters, RelaySettings, Settings, Topology,
+    Proxied, ProxiedCounters, ProxiedHandle, ProxiedNotice, ProxiedSettings, Relay, RelayCounters,
+    RelaySettings, Settings, Topology,
 };
 
 const fn handle<T: Send + 'static>() {}
@@ -24,11 +28,18 @@ const _: () = {
     handle::<Watch>();
     handle::<Connection>();
     handle::<Socket>();
+    handle::<Proxied>();
     handle::<Relay>();
+    handle::<Responder>();
     handle::<Tap>();
     handle::<NetNs>();
     handle::<Error>();
     value::<Attachment>();
+    value::<BridgePlan>();
+    value::<Bridged>();
+    value::<PodInterface>();
+    value::<GuestConfig>();
+    value::<ResponderCounters>();
     value::<Exposed>();
     value::<Exposure>();
     value::<Guest>();
@@ -37,6 +48,10 @@ const _: () = {
     value::<Mac>();
     value::<Networks>();
     value::<Owner>();
+    value::<ProxiedCounters>();
+    value::<ProxiedHandle>();
+    value::<ProxiedNotice>();
+    value::<ProxiedSettings>();
     value::<RelayCounters>();
     value::<RelaySettings>();
     value::<Settings>();

@@ -4,7 +4,6 @@ mod label;
 mod mapping;
 mod notation;
 mod ports;
-mod protocol;
 mod target;
 
 use std::net::{IpAddr, Ipv6Addr};
@@ -15,10 +14,10 @@ use ipnet::IpNet;
 pub use label::Label;
 pub(crate) use mapping::{Key, Mapping};
 pub use ports::Ports;
-pub use protocol::Protocol;
 pub use target::{Balance, Destination, Target};
 
 use crate::error::Invalid;
+pub use crate::protocol::Protocol;
 
 /// A port of the host, or several in a row, that lead to a guest: on all
 /// addresses of the host or on some, for everyone or for some.

@@ -1,19 +1,28 @@
 //! One VM as the host sees it.
 
+mod config;
+mod connection;
+mod firecracker;
 mod name;
 mod policy;
 mod routed;
+mod snapshot;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
 
+pub use config::{Commands, GuestConfig, GuestRoute, Unfit};
+pub use connection::Connection;
 pub use name::GuestName;
 pub use policy::{Egress, Policy, Rate, Service};
 pub use routed::{GATEWAY_MAC, Networks};
+pub use snapshot::Snapshot;
 
 use crate::error::Invalid;
 use crate::types::{IfName, Mac};
 
-/// A VM that is to be attached: routed over a TAP of its own.
+/// A VM that is to be attached: routed over a TAP of its own, unless it is
+/// [connected](Self::connection) otherwise.
 ///
 /// ```
 /// use tapwire::{Egress, Guest, GuestName, Rate};
@@ -31,6 +40,7 @@ pub struct Guest {
     mac: Option<Mac>,
     tap_owner: Option<u32>,
     tap_group: Option<u32>,
+    connection: Connection,
     policy: Policy,
 }
 
@@ -45,18 +55,25 @@ impl Guest {
             mac: None,
             tap_owner: None,
             tap_group: None,
+            connection: Connection::default(),
             policy: Policy::default(),
         })
     }
 
     /// The MAC address that the VM's interface has; by default one is made
-    /// from the TAP's number.
+    /// from the TAP's number. A clone has its snapshot's.
     #[must_use]
     pub fn mac(self, mac: Mac) -> Self {
         Self {
             mac: Some(mac),
             ..self
         }
+    }
+
+    /// How it meets the host; [`Connection::Routed`] if not told otherwise.
+    #[must_use]
+    pub fn connection(self, connection: Connection) -> Self {
+        Self { connection, ..self }
     }
 
     /// The user who may open the TAP without `CAP_NET_ADMIN`.
@@ -128,8 +145,34 @@ impl Guest {
         &self.policy
     }
 
+    /// How it is to meet the host.
+    pub fn wanted_connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// The MAC address that was asked for.
+    #[cfg(feature = "proxied")]
     pub(crate) fn wanted_mac(&self) -> Option<Mac> {
         self.mac
+    }
+
+    /// The MAC address by which the host is to know it, if that does not
+    /// follow from the TAP's number.
+    ///
+    /// # Errors
+    /// [`Invalid`] if a clone is to have another than its snapshot's.
+    pub(crate) fn fixed_mac(&self) -> Result<Option<Mac>, Invalid> {
+        let Some(snapshot) = self.connection.snapshot() else {
+            return Ok(self.mac);
+        };
+        if let Some(other) = self.mac.filter(|mac| *mac != snapshot.mac()) {
+            let why = "is not its snapshot's";
+            return Err(Invalid::new("MAC address of a clone", other, why));
+        }
+        Ok(match self.connection {
+            Connection::Rewritten(_) => Some(snapshot.mac()),
+            _ => None,
+        })
     }
 
     pub(crate) fn wanted_owner(&self) -> Option<u32> {
@@ -152,6 +195,7 @@ pub struct Attachment {
     pub(crate) gateway_ipv4: Ipv4Addr,
     pub(crate) ipv6: Ipv6Addr,
     pub(crate) gateway_ipv6: Ipv6Addr,
+    pub(crate) connection: Connection,
     pub(crate) policy: Policy,
 }
 
@@ -165,6 +209,21 @@ impl Attachment {
     /// the VMM asks for one, persistent.
     pub fn tap(&self) -> IfName {
         self.tap
+    }
+
+    /// The network namespace in which its TAP is, if that is its own, by the
+    /// name under which `ip netns` knows it.
+    pub fn namespace(&self) -> Option<&str> {
+        match &self.connection {
+            Connection::Namespaced(_) => Some(self.tap.as_str()),
+            _ => None,
+        }
+    }
+
+    /// The path of that namespace, as Firecracker's jailer takes it by
+    /// `--netns`.
+    pub fn namespace_path(&self) -> Option<PathBuf> {
+        Some(Path::new("/run/netns").join(self.namespace()?))
     }
 
     /// The MAC address that the guest's interface must have.
@@ -197,6 +256,12 @@ impl Attachment {
         self.gateway_ipv6
     }
 
+    /// How the guest meets the host. A clone believes in its snapshot's
+    /// addresses; all others here are the host's view of it.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
     /// What the guest may do besides answering.
     pub fn policy(&self) -> &Policy {
         &self.policy
@@ -216,6 +281,43 @@ impl Attachment {
         )
     }
 
+    /// The addresses that the guest has itself, in its own eyes.
+    pub(crate) fn own_addresses(&self) -> (Ipv4Addr, Option<Ipv6Addr>) {
+        match &self.connection {
+            Connection::Rewritten(snapshot) => (
+                snapshot.ipv4_net().addr(),
+                snapshot.ipv6_net().map(|net| net.addr()),
+            ),
+            Connection::Routed | Connection::Namespaced(_) => (self.ipv4, Some(self.ipv6)),
+        }
+    }
+
+    /// The MAC address of the host's end of its wire.
+    pub(crate) fn gateway_mac(&self) -> Mac {
+        match &self.connection {
+            Connection::Rewritten(snapshot) => snapshot.current_gateway_mac(),
+            Connection::Routed | Connection::Namespaced(_) => GATEWAY_MAC,
+        }
+    }
+
+    /// What the alias of its TAP says: all that is needed to know it again.
+    pub(crate) fn alias(&self) -> String {
+        match &self.connection {
+            Connection::Rewritten(snapshot) => format!("{} {REWRITTEN} {snapshot}", self.name),
+            Connection::Namespaced(snapshot) => format!("{} {NAMESPACED} {snapshot}", self.name),
+            Connection::Routed => self.name.to_string(),
+        }
+    }
+
+    /// The name of the TAP that its VMM opens; for a clone in a namespace that
+    /// is in there.
+    pub fn vmm_tap(&self) -> IfName {
+        match &self.connection {
+            Connection::Namespaced(snapshot) => snapshot.tap(),
+            Connection::Routed | Connection::Rewritten(_) => self.tap,
+        }
+    }
+
     /// Whether it and `other` reach each other directly: one of them says so.
     pub(crate) fn is_peer_of(&self, other: &Self) -> bool {
         let names = |one: &Self, another: &Self| one.policy.peers().contains(&another.name);
@@ -231,5 +333,55 @@ impl Attachment {
 
     pub(crate) fn has(&self, address: IpAddr) -> bool {
         address == self.ipv4 || address == self.ipv6
+    }
+}
+
+/// Who a TAP with this alias belongs to, and how that guest meets the host.
+pub(crate) fn read_alias(alias: &str) -> Option<(GuestName, Connection)> {
+    let Some((name, rest)) = alias.split_once(' ') else {
+        return Some((GuestName::new(alias).ok()?, Connection::Routed));
+    };
+    let (how, snapshot) = rest.split_once(' ')?;
+    let snapshot = snapshot.parse().ok()?;
+    let connection = match how {
+        REWRITTEN => Connection::Rewritten(snapshot),
+        NAMESPACED => Connection::Namespaced(snapshot),
+        _ => return None,
+    };
+    Some((GuestName::new(name).ok()?, connection))
+}
+
+/// What stands between the name and the snapshot in the alias of a TAP.
+const REWRITTEN: &str = "rewritten";
+const NAMESPACED: &str = "inside";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Owner;
+
+    #[test]
+    fn aliases_read_what_they_say_and_fit_the_kernel() {
+        let owner = Owner::new("riklet").unwrap();
+        let snapshot: Snapshot = "a-name-of-15-by 06:00:ac:10:00:02 \
+             172.116.100.112/24 via 172.116.100.111 02:74:77:ff:ff:fe \
+             fd00:1111:2222:3333:4444:5555:6666:7777/126 via \
+             fd00:1111:2222:3333:4444:5555:6666:7776"
+            .parse()
+            .unwrap();
+        for connection in [
+            Connection::Routed,
+            Connection::Rewritten(snapshot.clone()),
+            Connection::Namespaced(snapshot),
+        ] {
+            let guest = Guest::new(&"a".repeat(63)).unwrap().connection(connection);
+            let attachment = Networks::default().attachment(&owner, &guest, 7).unwrap();
+            let alias = attachment.alias();
+            // `IFALIASZ` of `linux/if.h`, with its NUL.
+            assert!(alias.len() < 256, "{alias}");
+            let read = (guest.name().clone(), guest.wanted_connection().clone());
+            assert_eq!(read_alias(&alias), Some(read));
+        }
+        assert_eq!(read_alias("a text"), None);
     }
 }

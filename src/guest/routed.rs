@@ -115,15 +115,17 @@ impl Networks {
         }
         let [_, high, middle, low] = slot.to_be_bytes();
         let derived = Mac::new([0x02, 0x74, 0x77, high, middle, low])?;
+        let mac = guest.fixed_mac()?.unwrap_or(derived);
         Ok(Attachment {
             name: guest.name().clone(),
             slot,
             tap: owner.tap(slot)?,
-            mac: guest.wanted_mac().unwrap_or(derived),
+            mac,
             ipv4: self.ipv4_of(slot, 2),
             gateway_ipv4: self.ipv4_of(slot, 1),
             ipv6: self.ipv6_of(slot, 2),
             gateway_ipv6: self.ipv6_of(slot, 1),
+            connection: guest.wanted_connection().clone(),
             policy: guest.policy().clone(),
         })
     }

@@ -79,15 +79,7 @@ impl Reach {
             .protocol(protocol)
             .source(guest)
             .source_port(guest_port);
-        Some(self.family().original(original).reply(reply))
-    }
-
-    fn family(&self) -> FlowFilter {
-        if self.ipv4 {
-            FlowFilter::ipv4()
-        } else {
-            FlowFilter::ipv6()
-        }
+        Some(family(self.ipv4).original(original).reply(reply))
     }
 }
 
@@ -120,26 +112,25 @@ impl Host {
         reaches
     }
 
-    /// Ends the flows that `old` led to its guests and `new` would not.
+    /// Ends the flows that `old` led to its guests and `new` would not: one
+    /// pass over the flows of a family, however many exposures there are.
     pub(super) fn cut(&mut self, old: &[Reach], new: &[Reach]) -> Result<(), Error> {
-        for reach in old {
-            if let Some(filter) = reach.filter()
-                && new.is_empty()
-            {
-                conntrack::delete(self.nft.connection_mut(), &filter)?;
-                continue;
+        for ipv4 in [true, false] {
+            let old = Made::of(old.iter().filter(|reach| reach.ipv4 == ipv4));
+            match old.all.as_slice() {
+                [] => continue,
+                [only] if new.is_empty() => {
+                    if let Some(filter) = only.filter() {
+                        conntrack::delete(self.nft.connection_mut(), &filter)?;
+                        continue;
+                    }
+                }
+                _ => {}
             }
-            let original = TupleFilter::new().protocol(reach.protocol.number());
-            let mut filter = reach.family().original(original);
-            if let &[(guest, _)] = reach.guests.as_slice() {
-                filter = filter.reply(TupleFilter::new().source(guest));
-            }
-            let goes_on = |flow: &Flow| {
-                let mut new = new.iter();
-                new.any(|reach| reach.leads(flow) && reach.allows(flow))
-            };
-            for flow in conntrack::flows(self.nft.connection_mut(), &filter)? {
-                if reach.leads(&flow) && !goes_on(&flow) {
+            let new = Made::of(new.iter().filter(|reach| reach.ipv4 == ipv4));
+            for flow in conntrack::flows(self.nft.connection_mut(), &old.filter(ipv4))? {
+                let goes_on = || new.leading(&flow).any(|reach| reach.allows(&flow));
+                if old.leading(&flow).next().is_some() && !goes_on() {
                     conntrack::delete_flow(self.nft.connection_mut(), &flow)?;
                 }
             }
@@ -156,11 +147,8 @@ impl Host {
                 let (to, from) = (flow.original(), flow.reply());
                 let is_led = to.destination() != from.source()
                     && self.known.guest_of_address(from.source()).is_some();
-                let leads = |reach: &Reach| reach.leads(&flow);
-                let goes_on = to.destination_port().is_none_or(|port| {
-                    let mut spans = made.all.iter().filter(|reach| reach.is_span);
-                    made.at(port).any(leads) || spans.any(|reach| leads(reach))
-                });
+                let goes_on =
+                    to.destination_port().is_none() || made.leading(&flow).next().is_some();
                 if is_led && !goes_on {
                     conntrack::delete_flow(self.nft.connection_mut(), &flow)?;
                 }
@@ -181,6 +169,7 @@ impl Host {
         if !exposures.iter().any(is_udp) {
             return Ok(());
         }
+        let old = Made::of(old.iter());
         let mut made = self.reaches(exposures);
         made.retain(|reach| reach.protocol == Protocol::Udp);
         for ipv4 in [true, false] {
@@ -193,17 +182,12 @@ impl Host {
                 }
                 _ => {}
             }
-            let family = if ipv4 {
-                FlowFilter::ipv4()
-            } else {
-                FlowFilter::ipv6()
-            };
-            let mut flows =
-                conntrack::flows(self.nft.connection_mut(), &family.original(original))?;
+            let filter = family(ipv4).original(original);
+            let mut flows = conntrack::flows(self.nft.connection_mut(), &filter)?;
             flows.retain(|flow| {
                 self.reach_of(&made, flow)
                     .is_some_and(|reach| !reach.leads(flow))
-                    && !old.iter().any(|reach| reach.leads(flow))
+                    && old.leading(flow).next().is_none()
             });
             if flows.is_empty() {
                 continue;
@@ -238,16 +222,18 @@ impl Host {
                 None => {}
             }
         }
-        let mut spans = made.all.iter().copied();
-        spans.find(|reach| reach.is_span && reach.is_met_by(flow))
+        let mut spans = made.spans.iter().copied();
+        spans.find(|reach| reach.is_met_by(flow))
     }
 }
 
-/// The exposures that were made now, by port.
+/// Where several exposures lead, by port.
 struct Made<'m> {
     all: Vec<&'m Reach>,
     singles: HashMap<u16, Vec<&'m Reach>>,
     ranges: Vec<&'m Reach>,
+    /// Large ranges.
+    spans: Vec<&'m Reach>,
 }
 
 impl<'m> Made<'m> {
@@ -256,12 +242,12 @@ impl<'m> Made<'m> {
             all: reaches.collect(),
             singles: HashMap::new(),
             ranges: Vec::new(),
+            spans: Vec::new(),
         };
         for reach in &made.all {
             if reach.is_span {
-                continue;
-            }
-            if reach.host_ports.count() == 1 {
+                made.spans.push(reach);
+            } else if reach.host_ports.count() == 1 {
                 let port = made.singles.entry(reach.host_ports.first());
                 port.or_default().push(reach);
             } else {
@@ -275,5 +261,41 @@ impl<'m> Made<'m> {
     fn at(&self, port: u16) -> impl Iterator<Item = &'m Reach> {
         let singles = self.singles.get(&port).into_iter().flatten();
         singles.chain(&self.ranges).copied()
+    }
+
+    /// Those that lead a flow to where it goes.
+    fn leading(&self, flow: &Flow) -> impl Iterator<Item = &'m Reach> {
+        let port = flow.original().destination_port();
+        let at_port = port.map(|port| self.at(port)).into_iter().flatten();
+        let all = at_port.chain(self.spans.iter().copied());
+        all.filter(|reach| reach.leads(flow))
+    }
+
+    /// The flows of a family among which theirs are, as few as the kernel can
+    /// tell.
+    fn filter(&self, ipv4: bool) -> FlowFilter {
+        let first = self.all.first();
+        let (mut original, mut reply) = (TupleFilter::new(), TupleFilter::new());
+        if let Some(first) = first
+            && self.all.iter().all(|one| one.protocol == first.protocol)
+        {
+            original = original.protocol(first.protocol.number());
+        }
+        let mut guests = self.all.iter().flat_map(|reach| &reach.guests);
+        if let Some((guest, _)) = guests.next()
+            && guests.all(|(one, _)| one == guest)
+        {
+            reply = reply.source(*guest);
+        }
+        family(ipv4).original(original).reply(reply)
+    }
+}
+
+/// All flows of a family.
+fn family(ipv4: bool) -> FlowFilter {
+    if ipv4 {
+        FlowFilter::ipv4()
+    } else {
+        FlowFilter::ipv6()
     }
 }

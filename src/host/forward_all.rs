@@ -105,7 +105,7 @@ pub(super) fn opened(link: &Link) -> Option<IfName> {
     let name: IfName = link.name().parse().ok()?;
     let owner = name.as_str().split_once('-').map(|(owner, _)| owner);
     let owner = owner.and_then(|owner| Owner::new(owner).ok());
-    let is_tap = link.kind() == Some("tun") && owner.is_some_and(|it| it.slot(&name).is_some());
+    let is_tap = super::is_end(link) && owner.is_some_and(|it| it.slot(&name).is_some());
     (name != super::forwarding::LOOPBACK && !is_tap).then_some(name)
 }
 

@@ -58,14 +58,6 @@ impl Host {
         })
     }
 
-    /// Has IPv6 packets forwarded that come in by this TAP.
-    pub(super) fn forward_ipv6_from(&mut self, tap: IfName) -> Result<(), Error> {
-        match self.inside(|| set_ipv6_setting(tap, Ipv6Setting::ForceForwarding, 1)) {
-            Err(Error::Unsupported { .. }) => self.forward_ipv6_everywhere(),
-            result => result,
-        }
-    }
-
     /// Switches forwarding off where it was switched on for this owner, but
     /// for what another owner has noted as well.
     pub(super) fn stop_forwarding_on_uplinks(&mut self) -> Result<(), Error> {

@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use super::Host;
 use crate::error::Error;
 use crate::exposure::{Destination, Key, Mapping};
-use crate::guest::{Attachment, Guest, GuestName};
-use crate::layout::{Listing, Seat, read_claim, read_guard, read_slot, read_span};
+use crate::guest::{Attachment, Connection, Guest, GuestName, read_alias};
+use crate::layout::{Listing, Seat, read_claim, read_guard, read_self, read_slot, read_span};
 use crate::route::{Link, Neighbour};
 
 /// Guests and exposures as they were last read or changed. The kernel
@@ -20,6 +20,12 @@ pub(super) struct Known {
     guests: BTreeMap<u32, Attachment>,
     by_name: HashMap<Box<str>, u32>,
     by_address: HashMap<IpAddr, u32>,
+    /// Who names a guest of this name as a peer.
+    naming: HashMap<Box<str>, BTreeSet<u32>>,
+    /// No slot below is free.
+    lowest_free: u32,
+    /// The gateways in which rewritten clones believe, and how many do.
+    gateways: HashMap<IpAddr, usize>,
     /// The claimed ports, and where they lead; of several guests the first.
     exposures: HashMap<Key, SocketAddr>,
     /// The addresses of guests that serve a loopback address of the host, or
@@ -80,15 +86,24 @@ impl Known {
         })
     }
 
-    /// The guests that this one reaches directly.
+    /// The guests that this one reaches directly: those that it names, and
+    /// those that name it.
     pub(super) fn peers_of(&self, guest: &Attachment) -> Vec<&Attachment> {
-        let all = self.guests.values();
-        all.filter(|other| guest.is_peer_of(other)).collect()
+        let named = guest.policy().peers().iter();
+        let named = named.filter_map(|name| self.by_name.get(name.as_str()));
+        let naming = self.naming.get(guest.name()).into_iter().flatten();
+        let slots: BTreeSet<u32> = named.chain(naming).copied().collect();
+        let peers = slots.iter().filter_map(|slot| self.guests.get(slot));
+        peers.filter(|peer| guest.is_peer_of(peer)).collect()
     }
 
     /// The lowest of `slots` that no guest has and that is not in `occupied`.
-    pub(super) fn free_slot(&self, slots: u32, occupied: &BTreeSet<u32>) -> Option<u32> {
-        (0..slots).find(|slot| !self.guests.contains_key(slot) && !occupied.contains(slot))
+    pub(super) fn free_slot(&mut self, slots: u32, occupied: &BTreeSet<u32>) -> Option<u32> {
+        while self.guests.contains_key(&self.lowest_free) {
+            self.lowest_free = self.lowest_free.saturating_add(1);
+        }
+        (self.lowest_free..slots)
+            .find(|slot| !self.guests.contains_key(slot) && !occupied.contains(slot))
     }
 
     /// Those of `slots` that no guest has, from the lowest on.
@@ -102,7 +117,23 @@ impl Known {
         self.on_loopback.iter().any(|&address| guest.has(address))
     }
 
+    /// Whether a rewritten clone believes in this gateway.
+    pub(super) fn is_gateway(&self, address: IpAddr) -> bool {
+        self.gateways.contains_key(&address)
+    }
+
     pub(super) fn attached(&mut self, guest: Attachment) {
+        if let Some(before) = self.guests.get(&guest.slot).cloned() {
+            self.forget(&before);
+        }
+        for peer in guest.policy().peers() {
+            let naming = self.naming.entry(peer.as_str().into()).or_default();
+            naming.insert(guest.slot);
+        }
+        for gateway in inner_gateways(&guest) {
+            let count = self.gateways.entry(gateway).or_default();
+            *count = count.saturating_add(1);
+        }
         self.by_name.insert(guest.name().into(), guest.slot);
         self.by_address.insert(guest.ipv4.into(), guest.slot);
         self.by_address.insert(guest.ipv6.into(), guest.slot);
@@ -110,12 +141,32 @@ impl Known {
     }
 
     pub(super) fn detached(&mut self, guest: &Attachment) {
-        self.guests.remove(&guest.slot);
+        self.forget(guest);
+        self.exposures.retain(|_, target| !guest.has(target.ip()));
+        self.on_loopback.retain(|&address| !guest.has(address));
+    }
+
+    fn forget(&mut self, guest: &Attachment) {
+        let Some(guest) = self.guests.remove(&guest.slot) else {
+            return;
+        };
+        self.lowest_free = self.lowest_free.min(guest.slot);
+        for peer in guest.policy().peers() {
+            if let Some(naming) = self.naming.get_mut(peer.as_str()) {
+                naming.remove(&guest.slot);
+            }
+        }
+        for gateway in inner_gateways(&guest) {
+            if let Entry::Occupied(mut count) = self.gateways.entry(gateway) {
+                *count.get_mut() = count.get().saturating_sub(1);
+                if *count.get() == 0 {
+                    count.remove();
+                }
+            }
+        }
         self.by_name.remove(guest.name());
         self.by_address.remove(&guest.ipv4.into());
         self.by_address.remove(&guest.ipv6.into());
-        self.exposures.retain(|_, target| !guest.has(target.ip()));
-        self.on_loopback.retain(|&address| !guest.has(address));
     }
 
     /// Whether it is claimed.
@@ -203,40 +254,49 @@ impl Host {
         };
         let never = |set: &_| Ok::<_, std::convert::Infallible>(listing.of(set).to_vec());
         let Ok(mut policies) = self.layout.read_policies(never);
-        let addresses6: HashMap<_, _> = listing
-            .of(&self.layout.guard6)
-            .iter()
-            .filter_map(read_guard)
-            .filter_map(|(tap, _, address, _)| match address {
-                IpAddr::V6(address) => Some((tap, address)),
-                IpAddr::V4(_) => None,
-            })
-            .collect();
-        for element in listing.of(&self.layout.guard4) {
-            let Some((tap, mac, IpAddr::V4(ipv4), name)) = read_guard(element) else {
-                continue;
-            };
-            if let (Some(slot), Some(&ipv6)) = (self.owner.slot(&tap), addresses6.get(&tap)) {
-                let (gateway_ipv4, gateway_ipv6) = (before_ipv4(ipv4), before_ipv6(ipv6));
-                known.attached(Attachment {
-                    name,
-                    slot,
-                    tap,
-                    mac,
-                    ipv4,
-                    gateway_ipv4,
-                    ipv6,
-                    gateway_ipv6,
-                    policy: policies.remove(&tap).unwrap_or_default(),
-                });
+        let mut addresses: HashMap<&str, [Option<IpAddr>; 2]> = HashMap::new();
+        for (set, family) in [(&self.layout.self4, 0), (&self.layout.self6, 1)] {
+            for (name, address) in listing.of(set).iter().filter_map(read_self) {
+                if let Some(of_guest) = addresses.entry(name).or_default().get_mut(family) {
+                    *of_guest = Some(address);
+                }
             }
         }
+        let mut clones = self.layout.clones_in(listing);
+        for element in listing.of(&self.layout.guard4) {
+            let Some((tap, mac, guarded, name)) = read_guard(element) else {
+                continue;
+            };
+            let (Some(slot), Some([Some(IpAddr::V4(ipv4)), Some(IpAddr::V6(ipv6))])) =
+                (self.owner.slot(&tap), addresses.get(name.as_str()).copied())
+            else {
+                continue;
+            };
+            let connection = match clones.remove(&tap) {
+                Some(connection) => connection,
+                None if guarded == ipv4 => Connection::Routed,
+                None => continue,
+            };
+            let (gateway_ipv4, gateway_ipv6) = (before_ipv4(ipv4), before_ipv6(ipv6));
+            known.attached(Attachment {
+                name,
+                slot,
+                tap,
+                mac,
+                ipv4,
+                gateway_ipv4,
+                ipv6,
+                gateway_ipv6,
+                connection,
+                policy: policies.remove(&tap).unwrap_or_default(),
+            });
+        }
         for link in links {
-            let name = link.alias().and_then(|alias| GuestName::new(alias).ok());
-            if let (Some(slot), Some(name)) = (self.slot_of(link), name)
+            let label = link.alias().and_then(read_alias);
+            if let (Some(slot), Some((name, connection))) = (self.slot_of(link), label)
                 && !known.guests.contains_key(&slot)
                 && known.guest_of_name(name.as_str()).is_none()
-                && let Ok(mut guest) = self.unguarded(link, slot, &name)
+                && let Ok(mut guest) = self.unguarded(link, slot, &name, connection)
             {
                 guest.policy = policies.remove(&guest.tap).unwrap_or_default();
                 known.attached(guest);
@@ -282,12 +342,21 @@ impl Host {
         }
     }
 
-    /// A guest without guards as its TAP tells: the name is in the alias, the
-    /// addresses follow from the number, the MAC is the permanent neighbour's.
-    fn unguarded(&mut self, link: &Link, slot: u32, name: &GuestName) -> Result<Attachment, Error> {
-        let derived = self
-            .networks
-            .attachment(&self.owner, &Guest::new(name.as_str())?, slot)?;
+    /// A guest without guards as its TAP tells: name and connection are in the
+    /// alias, the addresses follow from the number, and the MAC of one that is
+    /// no clone is the permanent neighbour's.
+    fn unguarded(
+        &mut self,
+        link: &Link,
+        slot: u32,
+        name: &GuestName,
+        connection: Connection,
+    ) -> Result<Attachment, Error> {
+        let guest = Guest::new(name.as_str())?.connection(connection);
+        let derived = self.networks.attachment(&self.owner, &guest, slot)?;
+        if derived.connection != Connection::Routed {
+            return Ok(derived);
+        }
         let neighbours = self.rtnl.neighbours(Some(link.index()))?;
         let neighbour = neighbours
             .iter()
@@ -295,6 +364,18 @@ impl Host {
         let mac = neighbour.and_then(Neighbour::mac).unwrap_or(derived.mac);
         Ok(Attachment { mac, ..derived })
     }
+}
+
+/// The gateways in which a rewritten clone believes.
+fn inner_gateways(guest: &Attachment) -> impl Iterator<Item = IpAddr> + use<> {
+    let gateways = match guest.connection() {
+        Connection::Rewritten(snapshot) => [
+            Some(snapshot.gateway_ipv4().into()),
+            snapshot.gateway_ipv6().map(IpAddr::from),
+        ],
+        _ => [None, None],
+    };
+    gateways.into_iter().flatten()
 }
 
 /// How the loopback addresses of IPv4 begin.

@@ -1,21 +1,26 @@
 //! The verbs of a user: attach a guest, expose a port, take both back.
 
 mod attach;
+mod bulk;
 mod conflicts;
 mod expose;
 mod exposures;
 mod flows;
 mod forward_all;
 mod forwarding;
+mod handover;
 mod known;
+mod namespaced;
 mod ownership;
 mod plan;
 mod policy;
 mod rebuild;
+mod removal;
 mod settle;
 mod topology;
 mod traffic;
 mod watch;
+mod wire;
 
 pub use exposures::Exposed;
 pub use ownership::Ownership;
@@ -223,15 +228,19 @@ impl Host {
     pub fn remove(mut self) -> Result<(), Error> {
         self.read()?;
         let guests: Vec<Attachment> = self.known.guests().cloned().collect();
-        let mut failed = None;
-        for guest in guests {
-            let error = self.detach(guest.name()).err();
-            failed = failed.or(error);
+        if self.take_away(&guests).is_err() {
+            // One that cannot be taken away is in nobody's way.
+            let mut failed = None;
+            for guest in guests {
+                let gone = self.detach(guest.name());
+                let error = gone.err().filter(|error| !error.is_not_found());
+                failed = failed.or(error);
+            }
+            if let Some(error) = failed {
+                return Err(error);
+            }
         }
-        if let Some(error) = failed {
-            return Err(error);
-        }
-        self.remove_stray_taps()?;
+        self.remove_strays()?;
         self.stop_forwarding_on_uplinks()?;
         self.remove_shim()?;
         self.batch.clear();
@@ -250,10 +259,16 @@ impl Host {
         Ok(links.iter().any(|link| self.slot_of(link).is_some()))
     }
 
-    /// The number of one of the owner's TAPs.
+    /// The number of one of the owner's TAPs, or of a link that leads to one
+    /// in a namespace of its own.
     fn slot_of(&self, link: &Link) -> Option<u32> {
-        let is_tap = link.kind() == Some("tun");
-        let name = link.name().parse().ok().filter(|_| is_tap)?;
+        let name = link.name().parse().ok().filter(|_| is_end(link))?;
         self.owner.slot(&name)
     }
+}
+
+/// Whether it is of the kind of a guest's TAP, or of what leads to a
+/// namespace.
+fn is_end(link: &Link) -> bool {
+    matches!(link.kind(), Some("tun" | "veth"))
 }

@@ -3,9 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
-use super::attach::{check_mac, networks_of};
+use super::attach::check_same;
 use super::forwarding::LOOPBACK;
 use super::settle::check_apart;
+use super::wire::{gateways_of, neighbours_of};
 use super::{Flows, Host};
 use crate::error::{Conflict, Error};
 use crate::exposure::Exposure;
@@ -24,7 +25,7 @@ impl Host {
     /// # Errors
     /// [`Error::Invalid`] for something that is wanted twice;
     /// [`Error::Conflict`] for two exposures that want the same port, for a
-    /// guest that is attached with another MAC, whose network is routed
+    /// guest that is attached with another MAC or connection, whose network is routed
     /// elsewhere or whose TAP's name is taken, and for tables that are another
     /// handle's or of a newer version; [`Error::Absent`] for an exposure whose
     /// guest is not wanted; [`Error::Full`] if the guests' networks are used
@@ -97,11 +98,11 @@ impl Host {
             Ok(()) | Err(Error::Stale { .. } | Error::UnknownOutcome { .. }) => {}
             Err(_) => {
                 let new = plan.homes.iter().filter(|home| home.is_new);
-                for home in new {
-                    if self.known.guest_of_name(home.place.name()).is_some() {
-                        // The first error is the one to tell.
-                        let _detached = self.detach(home.place.name());
-                    }
+                let there = |home: &&Home| self.known.guest_of_name(home.place.name()).is_some();
+                let new: Vec<_> = new.filter(there).map(|home| home.place.clone()).collect();
+                if !new.is_empty() {
+                    // The first error is the one to tell.
+                    let _detached = self.take_away(&new);
                 }
             }
         }
@@ -121,7 +122,7 @@ impl Host {
             self.rebuild(generation, None)?;
             self.known.committed();
         }
-        self.attach_all(plan)?;
+        self.attach_new(plan)?;
         let (mut gone, mut come) = (Vec::new(), Vec::new());
         for change in &plan.changes {
             match change {
@@ -152,7 +153,7 @@ impl Host {
                 self.known.attached(home.place.clone());
             }
         }
-        self.detach_all(plan)?;
+        self.detach_leaving(plan)?;
         if plan.repair == Some(Repair::Missing) {
             self.forward_on_uplinks()?;
         }
@@ -161,7 +162,7 @@ impl Host {
 
     /// Claims the addresses of all new guests at once, makes their TAPs and
     /// completes others'.
-    fn attach_all(&mut self, plan: &Plan) -> Result<(), Error> {
+    fn attach_new(&mut self, plan: &Plan) -> Result<(), Error> {
         if !plan.claims.is_empty() {
             self.batch.clear();
             self.batch.based_on(self.known.generation());
@@ -176,12 +177,12 @@ impl Host {
             let new = plan.homes.iter().filter(|home| home.is_new);
             new.for_each(|home| self.known.attached(home.place.clone()));
         }
-        for (guest, home) in plan.wanted.guests().iter().zip(&plan.homes) {
-            if home.is_new || !home.lacks.is_empty() {
-                self.wire(guest, &home.place)?;
-            }
-        }
-        Ok(())
+        let homes = plan.wanted.guests().iter().zip(&plan.homes);
+        let unfinished = homes.filter(|(_, home)| home.is_new || !home.lacks.is_empty());
+        let unfinished: Vec<_> = unfinished
+            .map(|(guest, home)| (guest, &home.place, home.is_new))
+            .collect();
+        self.wire_all(&unfinished)
     }
 
     /// Changes all elements in one transaction, with the chains of limits that
@@ -273,14 +274,10 @@ impl Host {
 
     /// Takes away the guests that are not wanted: TAP and flows first, so
     /// that whoever gets their addresses next meets none of their packets.
-    fn detach_all(&mut self, plan: &Plan) -> Result<(), Error> {
-        for guest in &plan.leaving {
-            if let Some(link) = self.rtnl.link(guest.tap)?
-                && self.slot_of(&link).is_some()
-            {
-                self.delete_link(link.index())?;
-            }
-            self.cut_guest(guest)?;
+    fn detach_leaving(&mut self, plan: &Plan) -> Result<(), Error> {
+        if !plan.leaving.is_empty() {
+            self.delete_taps(&plan.leaving)?;
+            self.cut_guests(&plan.leaving)?;
         }
         self.change_elements(&plan.left)?;
         for guest in &plan.leaving {
@@ -332,13 +329,21 @@ impl Host {
         let links: HashMap<&str, &Link> = seen.links.iter().map(|one| (one.name(), one)).collect();
         let has: HashSet<_> = seen.things().collect();
         let mut homes = Vec::with_capacity(wanted.guests().len());
+        let names = wanted.guests().iter().map(|guest| guest.name().as_str());
+        let attached: Vec<_> = names
+            .filter_map(|name| self.known.guest_of_name(name))
+            .collect();
+        let mut inside = self.lacking_namespaced(&attached)?;
+        let mut checked = HashSet::new();
         for guest in wanted.guests() {
             self.check_sources(guest.policy().egress())?;
             if let Some(attached) = self.known.guest_of_name(guest.name().as_str()) {
-                check_mac(guest, attached)?;
+                check_same(guest, attached)?;
                 let link = links.get(attached.tap.as_str()).copied();
+                let mut lacks = lacks(attached, link, &has, seen.has_ipv6)?;
+                lacks.extend(inside.remove(guest.name()).into_iter().flatten());
                 homes.push(Home {
-                    lacks: lacks(attached, link, &has, seen.has_ipv6)?,
+                    lacks,
                     place: attached.clone().with(guest.policy()),
                     is_new: false,
                 });
@@ -359,6 +364,7 @@ impl Host {
             };
             check_kind(&place, links.get(place.tap.as_str()).copied())?;
             self.check_unrouted(&place)?;
+            self.check_gateways(&place, &mut checked)?;
             homes.push(Home {
                 place,
                 is_new: true,
@@ -428,7 +434,7 @@ fn lacks(
         return Ok(vec!["its TAP"]);
     };
     let mut lacks = Vec::new();
-    if link.alias() != Some(guest.name()) {
+    if link.alias() != Some(&*guest.alias()) {
         lacks.push("its name on the TAP");
     }
     if !link.is_up() {
@@ -437,16 +443,15 @@ fn lacks(
     if link.ipv4_setting(Ipv4Setting::Forwarding) == Some(0) {
         lacks.push("forwarding");
     }
-    let families = networks_of(guest).into_iter();
-    for (address, net) in families.filter(|(address, _)| address.is_ipv4() || has_ipv6) {
-        let neighbour = Thing::Neighbour(address, Some(guest.mac));
-        for (thing, what) in [
-            (Thing::Address(net), "a gateway"),
-            (neighbour, "a neighbour"),
-        ] {
-            if !has.contains(&(link.index(), thing)) && !lacks.contains(&what) {
-                lacks.push(what);
-            }
+    let gateways = gateways_of(guest).into_iter();
+    let gateways = gateways.filter(|net| net.addr().is_ipv4() || has_ipv6);
+    let neighbours = neighbours_of(guest).filter(|one| one.is_ipv4() || has_ipv6);
+    let gateways = gateways.map(|net| (Thing::Address(net), "a gateway"));
+    let mac = Some(guest.mac);
+    let neighbours = neighbours.map(|one| (Thing::Neighbour(one, mac), "a neighbour"));
+    for (thing, what) in gateways.chain(neighbours) {
+        if !has.contains(&(link.index(), thing)) && !lacks.contains(&what) {
+            lacks.push(what);
         }
     }
     Ok(lacks)
@@ -454,7 +459,11 @@ fn lacks(
 
 /// Makes sure that no link of another kind has the TAP's name.
 fn check_kind(guest: &Attachment, link: Option<&Link>) -> Result<(), Error> {
-    match link.filter(|link| link.kind() != Some("tun")) {
+    let wanted = match guest.namespace() {
+        Some(_) => "veth",
+        None => "tun",
+    };
+    match link.filter(|link| link.kind() != Some(wanted)) {
         None => Ok(()),
         Some(link) => {
             let kind = link.kind().unwrap_or("physical");

@@ -1,11 +1,16 @@
 //! What guests may do comes into force, and ends.
 
+use std::collections::HashMap;
+use std::collections::HashSet;
 use std::net::IpAddr;
+use std::ptr;
 
 use super::Host;
-use crate::conntrack::{self, FlowFilter, TupleFilter};
+use super::known::Known;
+use crate::conntrack::{self, Flow, FlowFilter, TupleFilter};
 use crate::error::{Error, Invalid};
 use crate::guest::{Attachment, Egress};
+use crate::layout::Layout;
 use crate::nft::{Element, Set};
 
 impl Host {
@@ -35,38 +40,77 @@ impl Host {
         wanted: &Attachment,
         before: Option<&Attachment>,
     ) -> Result<(), Invalid> {
-        let layout = &self.layout;
-        let elements = |guest: &Attachment| {
-            let mut all: Vec<(&Set, Element)> = Vec::new();
-            let peers = self.known.peers_of(guest);
-            layout.guest_elements(guest, &peers, &mut |set, element| all.push((set, element)))?;
-            Ok::<_, Invalid>(all)
-        };
+        let elements = |guest| elements_of(&self.layout, &self.known, guest);
         let old = before.map_or(Ok(Vec::new()), elements)?;
         let new = elements(wanted)?;
-        for (set, element) in &old {
-            let stays = new
-                .iter()
-                .any(|(one, there)| one.name() == set.name() && there == element);
-            if !stays {
-                self.batch.destroy_elements(set, [element]);
-            }
+        for (set, elements) in &old {
+            let mut there = new.iter().filter(|(one, _)| ptr::eq(*one, *set));
+            let there: HashSet<&Element> =
+                there.next().into_iter().flat_map(|(_, all)| all).collect();
+            let gone = elements.iter().filter(|one| !there.contains(one));
+            self.batch.destroy_elements(set, gone);
         }
-        for (set, element) in new {
-            self.batch.add_elements(set, [element]);
+        for (set, elements) in &new {
+            self.batch.add_elements(set, elements);
         }
         Ok(())
     }
 
-    /// Queues the end of all that is known of a guest.
-    pub(super) fn queue_release(&mut self, guest: &Attachment) -> Result<(), Invalid> {
-        let known = self.known.guest_of_name(guest.name()).unwrap_or(guest);
-        let peers = self.known.peers_of(known);
+    /// Queues what brings guests from what was known of each to what is
+    /// wanted; addresses of new ones are claimed.
+    pub(super) fn queue_guests(
+        &mut self,
+        placed: &[(Attachment, Option<Attachment>)],
+    ) -> Result<(), Invalid> {
+        for (wanted, before) in placed {
+            if before.is_some() {
+                self.queue_guest(wanted, before.as_ref())?;
+            }
+        }
+        let mut by_name = HashMap::new();
+        let mut named: HashMap<&str, Vec<&Attachment>> = HashMap::new();
+        for (wanted, _) in placed {
+            by_name.insert(wanted.name(), wanted);
+            for peer in wanted.policy().peers() {
+                named.entry(peer.as_str()).or_default().push(wanted);
+            }
+        }
+        let layout = &self.layout;
+        let mut sets = BySet::default();
+        let new = || placed.iter().filter(|(_, before)| before.is_none());
+        for (wanted, _) in new() {
+            let mut peers = self.known.peers_of(wanted);
+            // Of those that change now, what they are going to be.
+            peers.retain(|peer| !by_name.contains_key(peer.name()));
+            let asked = wanted.policy().peers().iter();
+            peers.extend(asked.filter_map(|peer| by_name.get(peer.as_str()).copied()));
+            peers.extend(named.get(wanted.name()).into_iter().flatten());
+            peers.retain(|peer| peer.slot != wanted.slot);
+            layout.guest_elements(wanted, &peers, &mut |set, element| sets.put(set, element))?;
+        }
         let batch = &mut self.batch;
-        self.layout
-            .guest_elements(known, &peers, &mut |set, element| {
-                batch.destroy_elements(set, [element]);
-            })
+        for (wanted, _) in new() {
+            layout.claim(wanted, batch)?;
+        }
+        for (set, elements) in sets.0 {
+            batch.add_elements(set, &elements);
+        }
+        Ok(())
+    }
+
+    /// Queues the end of all that is known of guests.
+    pub(super) fn queue_release(&mut self, guests: &[Attachment]) -> Result<(), Invalid> {
+        let mut sets = BySet::default();
+        for guest in guests {
+            let known = self.known.guest_of_name(guest.name()).unwrap_or(guest);
+            let peers = self.known.peers_of(known);
+            self.layout
+                .guest_elements(known, &peers, &mut |set, element| sets.put(set, element))?;
+        }
+        for (set, elements) in sets.0 {
+            self.batch.destroy_elements(set, &elements);
+        }
+        Ok(())
     }
 
     /// Ends the connections that a guest had and may no longer have: the
@@ -77,37 +121,76 @@ impl Host {
         now: &Attachment,
     ) -> Result<(), Error> {
         let (old, new) = (before.policy(), now.policy());
-        let own = [IpAddr::from(now.ipv4), IpAddr::from(now.ipv6)];
-        let mut ended = Vec::new();
-        let mut end = |from: IpAddr, original: TupleFilter| {
-            ended.push(FlowFilter::family_of(from).original(original.source(from)));
-        };
         let prefixes = new.egress().prefixes();
-        if prefixes.is_some() && prefixes != old.egress().prefixes() {
-            for own in own {
-                end(own, TupleFilter::new());
-            }
-        }
+        let reaches_less = prefixes.is_some() && prefixes != old.egress().prefixes();
         let services = old.services().iter();
-        for service in services.filter(|service| !new.services().contains(service)) {
-            let protocol = service.protocol().number();
-            let port = TupleFilter::new()
-                .protocol(protocol)
-                .destination_port(service.port());
-            for own in own {
-                end(own, port);
-            }
-        }
+        let services: HashSet<(u8, Option<u16>)> = services
+            .filter(|service| !new.services().contains(service))
+            .map(|service| (service.protocol().number(), Some(service.port())))
+            .collect();
         let peers = self.known.peers_of(before).into_iter();
-        for lost in peers.filter(|peer| !now.is_peer_of(peer)) {
-            for (own, other) in own.into_iter().zip([lost.ipv4.into(), lost.ipv6.into()]) {
-                end(own, TupleFilter::new().destination(other));
-                end(other, TupleFilter::new().destination(own));
+        let peers: HashSet<IpAddr> = peers
+            .filter(|peer| !now.is_peer_of(peer))
+            .flat_map(|peer| [IpAddr::from(peer.ipv4), peer.ipv6.into()])
+            .collect();
+        let begun_by_guest = |flow: &Flow| {
+            let to = flow.original();
+            let service = (to.protocol(), to.destination_port());
+            reaches_less || services.contains(&service) || peers.contains(&to.destination())
+        };
+        let begun_by_peer = |flow: &Flow| peers.contains(&flow.original().source());
+        for own in [IpAddr::from(now.ipv4), now.ipv6.into()] {
+            let all = FlowFilter::family_of(own);
+            if reaches_less || !services.is_empty() || !peers.is_empty() {
+                let from = all.original(TupleFilter::new().source(own));
+                self.end_flows(&from, begun_by_guest)?;
             }
-        }
-        for filter in ended {
-            conntrack::delete(self.nft.connection_mut(), &filter)?;
+            if !peers.is_empty() {
+                let to = all.original(TupleFilter::new().destination(own));
+                self.end_flows(&to, begun_by_peer)?;
+            }
         }
         Ok(())
     }
+
+    /// Ends those of some flows that are `meant`, in one pass.
+    fn end_flows(
+        &mut self,
+        among: &FlowFilter,
+        meant: impl Fn(&Flow) -> bool,
+    ) -> Result<(), Error> {
+        for flow in conntrack::flows(self.nft.connection_mut(), among)? {
+            if meant(&flow) {
+                conntrack::delete_flow(self.nft.connection_mut(), &flow)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Elements, those of one set together.
+#[derive(Default)]
+struct BySet<'l>(Vec<(&'l Set, Vec<Element>)>);
+
+impl<'l> BySet<'l> {
+    fn put(&mut self, set: &'l Set, element: Element) {
+        match self.0.iter_mut().find(|(one, _)| ptr::eq(*one, set)) {
+            Some((_, elements)) => elements.push(element),
+            None => self.0.push((set, vec![element])),
+        }
+    }
+}
+
+/// All elements of a guest among those that are known, those of each set
+/// together: the kernel answers each message that it refuses, and one for each
+/// element would be too many answers.
+fn elements_of<'l>(
+    layout: &'l Layout,
+    known: &Known,
+    guest: &Attachment,
+) -> Result<Vec<(&'l Set, Vec<Element>)>, Invalid> {
+    let mut sets = BySet::default();
+    let peers = known.peers_of(guest);
+    layout.guest_elements(guest, &peers, &mut |set, element| sets.put(set, element))?;
+    Ok(sets.0)
 }

@@ -13,7 +13,7 @@ use crate::nft::{
 };
 use crate::plan::Repair;
 
-/// The chains and rules of the layout, to be compared with what is there.
+/// The chains and rules of a layout, to be compared with what is there.
 #[derive(Debug)]
 pub(super) struct Own {
     chains: Vec<Chain>,
@@ -21,7 +21,7 @@ pub(super) struct Own {
 }
 
 /// The keys of an anonymous set, in order.
-type Keys = Vec<Vec<u8>>;
+pub(super) type Keys = Vec<Vec<u8>>;
 
 impl Host {
     /// Makes sure that the owner's tables are as they should be; whether
@@ -126,7 +126,7 @@ impl Host {
         }
         let own = match self.own.take() {
             Some(own) => own,
-            None => Own::new(&self.layout)?,
+            None => Own::of(|batch| self.layout.create(|_| None, batch))?,
         };
         let mut contents = HashMap::new();
         for set in sets.iter().filter(|set| is_anonymous(set.name())) {
@@ -262,9 +262,10 @@ impl Host {
 }
 
 impl Own {
-    fn new(layout: &Layout) -> Result<Self, Error> {
+    /// The chains and rules that `create` makes.
+    pub(super) fn of(create: impl FnOnce(&mut Batch)) -> Result<Self, Error> {
         let mut batch = Batch::new();
-        layout.create(|_| None, &mut batch);
+        create(&mut batch);
         let mut own = Self {
             chains: Vec::new(),
             rules: Vec::new(),
@@ -282,14 +283,18 @@ impl Own {
         Ok(own)
     }
 
-    fn are_chains(&self, listed: &[Chain]) -> bool {
+    pub(super) fn are_chains(&self, listed: &[Chain]) -> bool {
         let is_there = |own: &Chain| listed.iter().any(|one| one.is_same(own));
         let is_own = |one: &&Chain| !is_on_demand(one.name());
         self.chains.iter().all(is_there)
             && listed.iter().filter(is_own).count() == self.chains.len()
     }
 
-    fn are_rules(&self, listed: &[Rule], contents: &HashMap<(Family, Name), Keys>) -> bool {
+    pub(super) fn are_rules(
+        &self,
+        listed: &[Rule],
+        contents: &HashMap<(Family, Name), Keys>,
+    ) -> bool {
         self.chains.iter().all(|chain| {
             let of_chain =
                 |rule: &Rule| rule.family() == chain.family() && rule.chain() == chain.name();

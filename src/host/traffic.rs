@@ -64,6 +64,7 @@ impl Dropped {
     /// | `guest to host loopback`, `remote loopback` | packets to 127.0.0.0/8 from a guest, from elsewhere |
     /// | `guest to host` | packets to ports of the host that the guest was not granted |
     /// | `egress` | packets to where the guest may not go |
+    /// | `guest to namespace` | packets to the namespace of a clone itself, in which there is nothing for it |
     /// | `of no connection` | what a guest sends out of the blue, which would leave untranslated |
     /// | `of another's connection` | ICMP errors of a guest about a connection that is not its own |
     /// | `not exposed` | packets to a guest that nothing leads to |
@@ -110,27 +111,30 @@ impl Host {
         Ok(counted.collect())
     }
 
-    /// Lists what the owner's rules have dropped, by reason; also reasons for
-    /// which nothing was.
+    /// Lists what the owner's rules have dropped, by reason, those in the
+    /// namespaces of clones included; also reasons for which nothing was.
     ///
     /// # Errors
-    /// What listing rules returns.
+    /// What listing rules returns, and entering namespaces.
     pub fn dropped(&mut self) -> Result<Vec<Dropped>, Error> {
+        self.refresh()?;
         let mut all: BTreeMap<Box<str>, Dropped> = BTreeMap::new();
-        for table in [&self.layout.table, &self.layout.arp] {
-            for rule in self.nft.all_rules(table)? {
-                let (Some(reason), Some(counts)) = (rule.current_comment(), drops(&rule)) else {
-                    continue;
-                };
-                let entry = all.entry(reason.as_str().into());
-                let dropped = entry.or_insert_with(|| Dropped {
-                    reason: *reason,
-                    counts: Counts::default(),
-                });
-                let sum = &mut dropped.counts;
-                sum.packets = sum.packets.saturating_add(counts.packets);
-                sum.bytes = sum.bytes.saturating_add(counts.bytes);
-            }
+        let mut rules = self.rules_inside()?;
+        for table in self.layout.tables() {
+            rules.extend(self.nft.all_rules(table)?);
+        }
+        for rule in rules {
+            let (Some(reason), Some(counts)) = (rule.current_comment(), drops(&rule)) else {
+                continue;
+            };
+            let entry = all.entry(reason.as_str().into());
+            let dropped = entry.or_insert_with(|| Dropped {
+                reason: *reason,
+                counts: Counts::default(),
+            });
+            let sum = &mut dropped.counts;
+            sum.packets = sum.packets.saturating_add(counts.packets);
+            sum.bytes = sum.bytes.saturating_add(counts.bytes);
         }
         Ok(all.into_values().collect())
     }

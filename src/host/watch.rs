@@ -39,6 +39,9 @@ pub struct Watch {
     covered: u32,
     /// Something of the owner's was changed in the commit that is being read.
     touched: bool,
+    /// Events were lost, and the kernel goes on dropping them until all that
+    /// it still holds were read: a look before then could miss something.
+    lost: bool,
 }
 
 impl Host {
@@ -60,6 +63,7 @@ impl Host {
             epoll,
             covered: 0,
             touched: false,
+            lost: false,
         };
         watch.repair(self)?;
         Ok(watch)
@@ -128,6 +132,9 @@ impl Watch {
         }
         for _ in 0..EVENTS {
             let Some(event) = self.ruleset.next_event(Duration::ZERO)? else {
+                if std::mem::take(&mut self.lost) {
+                    return Ok(true);
+                }
                 break;
             };
             match event {
@@ -136,13 +143,13 @@ impl Watch {
                 }
                 nft::Event::Committed(commit) => {
                     let touched = std::mem::take(&mut self.touched);
-                    if touched && is_after(commit.generation, self.covered) {
+                    if touched && !self.lost && is_after(commit.generation, self.covered) {
                         return Ok(true);
                     }
                 }
                 nft::Event::Overrun => {
                     self.touched = false;
-                    return Ok(true);
+                    self.lost = true;
                 }
                 _ => {}
             }

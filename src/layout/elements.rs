@@ -28,6 +28,7 @@ impl Layout {
             &self.self6,
             &self.guard_arp,
         ];
+        sets.extend(self.clones.all());
         sets.extend(self.policy.all());
         sets
     }

@@ -30,13 +30,16 @@ impl Layout {
         put: &mut impl FnMut(&'l Set, Element),
     ) -> Result<(), Invalid> {
         let [self4, self6] = self_elements(guest)?;
-        let [guard4, guard6, arp] = guard_elements(guest)?;
+        let (guard4, guard6) = guard_elements(guest)?;
         put(&self.guard_mac, mac_element(guest)?);
         put(&self.self4, self4);
         put(&self.self6, self6);
+        put(&self.guard_arp, guard4.clone());
         put(&self.guard4, guard4);
-        put(&self.guard6, guard6);
-        put(&self.guard_arp, arp);
+        if let Some(guard6) = guard6 {
+            put(&self.guard6, guard6);
+        }
+        self.clones.elements(guest, put)?;
         self.policy_elements(guest, peers, put)
     }
 }
@@ -54,11 +57,23 @@ pub(crate) fn read_guard(element: &Element) -> Option<(IfName, Mac, IpAddr, Gues
     Some((tap, Mac::new(*mac.first_chunk()?).ok()?, address?, name))
 }
 
-fn guard_elements(guest: &Attachment) -> Result<[Element; 3], Invalid> {
+/// Reads address and name of a guest from the element that claims it.
+pub(crate) fn read_self(element: &Element) -> Option<(&str, IpAddr)> {
+    let key = element.key().as_bytes();
+    let (address, _) = if key.len() == 8 {
+        take_ipv4(key)?
+    } else {
+        take_ipv6(key)?
+    };
+    Some((element.current_comment()?.as_str(), address?))
+}
+
+fn guard_elements(guest: &Attachment) -> Result<(Element, Option<Element>), Invalid> {
     let name = Comment::new(guest.name())?;
-    let ipv4 = Element::new((guest.tap, guest.mac, guest.ipv4)).comment(name);
-    let ipv6 = Element::new((guest.tap, guest.mac, guest.ipv6)).comment(name);
-    Ok([ipv4.clone(), ipv6, ipv4])
+    let (ipv4, ipv6) = guest.own_addresses();
+    let ipv4 = Element::new((guest.tap, guest.mac, ipv4)).comment(name);
+    let ipv6 = ipv6.map(|ipv6| Element::new((guest.tap, guest.mac, ipv6)).comment(name));
+    Ok((ipv4, ipv6))
 }
 
 fn mac_element(guest: &Attachment) -> Result<Element, Invalid> {
@@ -84,12 +99,16 @@ mod tests {
         let guest = crate::Networks::default()
             .attachment(&owner, &guest, 7)
             .unwrap();
-        let [guard4, guard6, _] = guard_elements(&guest).unwrap();
+        let (guard4, guard6) = guard_elements(&guest).unwrap();
         let (tap, mac, address, name) = read_guard(&guard4).unwrap();
         assert_eq!(
             (tap, mac, address, name.as_str()),
             (guest.tap, guest.mac, guest.ipv4.into(), "hello-world")
         );
+        let guard6 = guard6.unwrap();
         assert_eq!(read_guard(&guard6).unwrap().2, IpAddr::from(guest.ipv6));
+        let [self4, self6] = self_elements(&guest).unwrap();
+        assert_eq!(read_self(&self4), Some(("hello-world", guest.ipv4.into())));
+        assert_eq!(read_self(&self6), Some(("hello-world", guest.ipv6.into())));
     }
 }

@@ -4,19 +4,23 @@
 //! never change; a guest or an exposure is an element, or a few. So neither a
 //! change nor a packet costs more when there are many.
 
+mod clones;
 mod elements;
 mod exposures;
 mod guests;
+mod inside;
 mod policy;
 mod rules;
 mod uplinks;
 
+use clones::CloneMaps;
 pub(crate) use elements::Listing;
 pub(crate) use exposures::{
     Note, Place, Regrouped, SETS, Seat, Side, claim_element, note, read_allowed, read_claim,
     read_slot, read_span, role,
 };
-pub(crate) use guests::read_guard;
+pub(crate) use guests::{read_guard, read_self};
+pub(crate) use inside::{Inside, TAP_INDEX, UPLINK_INDEX};
 use policy::PolicySets;
 pub(crate) use uplinks::read_uplink;
 use uplinks::{UPLINKS4, UPLINKS6, uplink_set};
@@ -29,7 +33,7 @@ use crate::owner::Owner;
 
 /// The version of the layout, kept in the comments of the tables. Tables of an
 /// older one are made anew; see [`schema_of`].
-const SCHEMA: u32 = 2;
+const SCHEMA: u32 = 3;
 
 /// The sets and maps of an owner, and the tables that hold them.
 #[derive(Debug)]
@@ -39,7 +43,8 @@ pub(crate) struct Layout {
     pub(crate) arp: Table,
     /// Exposures on exact host addresses, IPv4 and IPv6, and on all.
     pub(crate) sides: [Box<Side>; 4],
-    /// TAP . guest MAC . guest address: who may send what.
+    /// TAP . guest MAC . guest address: who may send what. Of a clone the
+    /// address in which it believes, since it is looked at first.
     pub(crate) guard4: Set,
     pub(crate) guard6: Set,
     /// TAP . guest MAC: who may send neighbour discovery from addresses that
@@ -51,6 +56,8 @@ pub(crate) struct Layout {
     /// its key follows from the TAP's number alone.
     pub(crate) self4: Set,
     pub(crate) self6: Set,
+    /// Which addresses clones have, and in which they believe.
+    pub(crate) clones: Box<CloneMaps>,
     /// What guests may do besides answering.
     pub(crate) policy: Box<PolicySets>,
     /// The interfaces on which forwarding was switched on for the guests.
@@ -80,6 +87,7 @@ impl Layout {
             guard_arp: set(&arp, "guard", &[tap, mac, ipv4]),
             self4: set(&table, "self4", &[ipv4, ipv4]),
             self6: set(&table, "self6", &[ipv6, ipv6]),
+            clones: Box::new(CloneMaps::new(&table, &arp, guests)),
             policy: Box::new(PolicySets::new(&table, guests)),
             uplinks4: uplink_set(&table, UPLINKS4),
             uplinks6: uplink_set(&table, UPLINKS6),

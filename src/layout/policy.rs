@@ -7,12 +7,12 @@ use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 
 use super::{Layout, take_ipv4, take_ipv6, take_port};
 use crate::error::Invalid;
-use crate::exposure::Protocol;
 use crate::guest::{Attachment, GuestName, Policy, Rate, Service};
 use crate::nft::expr::{Limit, LimitType};
 use crate::nft::{
     Comment, Data, DataType, Element, Expr, L4Proto, Mark, Name, Port, Set, Table, Value,
 };
+use crate::protocol::Protocol;
 use crate::types::IfName;
 use crate::wire::uapi::nf_tables_expr::NFT_LIMIT_F_INV;
 

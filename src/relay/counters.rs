@@ -86,24 +86,24 @@ impl Shared {
 
 /// One of them, which one thread writes.
 #[derive(Debug, Default)]
-pub(super) struct Count(AtomicU64);
+pub(crate) struct Count(AtomicU64);
 
 impl Count {
-    pub(super) fn one(&self) {
+    pub(crate) fn one(&self) {
         self.add(1);
     }
 
-    pub(super) fn add(&self, number: usize) {
+    pub(crate) fn add(&self, number: usize) {
         let number = u64::try_from(number).unwrap_or(u64::MAX);
         self.0.fetch_add(number, Ordering::Relaxed);
     }
 
-    pub(super) fn set(&self, number: usize) {
+    pub(crate) fn set(&self, number: usize) {
         let number = u64::try_from(number).unwrap_or(u64::MAX);
         self.0.store(number, Ordering::Relaxed);
     }
 
-    fn read(&self) -> u64 {
+    pub(crate) fn read(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }

@@ -8,7 +8,7 @@ mod counters;
 mod poller;
 mod proxy;
 mod settings;
-mod socket;
+pub(crate) mod socket;
 mod stream;
 mod tcp;
 mod udp;
@@ -23,13 +23,18 @@ pub use counters::RelayCounters;
 pub use proxy::ProxyProtocol;
 pub use settings::RelaySettings;
 
+#[cfg(feature = "proxied")]
+pub(crate) use counters::Count;
+#[cfg(feature = "proxied")]
+pub(crate) use poller::Ready;
+pub(crate) use poller::{Interest, Poller};
+
 use counters::Shared;
-use poller::{Interest, Poller};
 use tcp::TcpRelay;
 use udp::UdpRelay;
 
 use crate::error::Error;
-use crate::exposure::Protocol;
+use crate::protocol::Protocol;
 
 /// A port of the host that a thread of this process serves, and that leads to
 /// one port of one guest.

@@ -12,23 +12,23 @@ use crate::error::Error;
 
 /// Descriptors that are waited for, each under a number.
 #[derive(Debug)]
-pub(super) struct Poller {
+pub(crate) struct Poller {
     epoll: OwnedFd,
 }
 
 impl Poller {
-    pub(super) fn new() -> Result<Self, Error> {
+    pub(crate) fn new() -> Result<Self, Error> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)
             .map_err(|errno| Error::system("epoll_create1", "relay", errno.into()))?;
         Ok(Self { epoll })
     }
 
-    pub(super) fn add(&self, fd: impl AsFd, number: u64, interest: Interest) -> io::Result<()> {
+    pub(crate) fn add(&self, fd: impl AsFd, number: u64, interest: Interest) -> io::Result<()> {
         let data = epoll::EventData::new_u64(number);
         Ok(epoll::add(&self.epoll, fd, data, interest.flags())?)
     }
 
-    pub(super) fn modify(&self, fd: impl AsFd, number: u64, interest: Interest) -> io::Result<()> {
+    pub(crate) fn modify(&self, fd: impl AsFd, number: u64, interest: Interest) -> io::Result<()> {
         let data = epoll::EventData::new_u64(number);
         Ok(epoll::modify(&self.epoll, fd, data, interest.flags())?)
     }
@@ -36,7 +36,7 @@ impl Poller {
     /// Waits until a descriptor is ready, or no longer than `timeout`; lists
     /// those that are. The numbers of descriptors that are closed on the way
     /// through the list may still come up in it.
-    pub(super) fn wait(
+    pub(crate) fn wait(
         &self,
         timeout: Option<Duration>,
         ready: &mut Vec<(u64, Ready)>,
@@ -58,25 +58,32 @@ impl Poller {
     }
 }
 
+#[cfg(feature = "proxied")]
+impl AsFd for Poller {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.epoll.as_fd()
+    }
+}
+
 /// What a descriptor is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Interest {
-    pub(super) read: bool,
-    pub(super) write: bool,
+pub(crate) struct Interest {
+    pub(crate) read: bool,
+    pub(crate) write: bool,
 }
 
 impl Interest {
-    pub(super) const READ: Self = Self {
+    pub(crate) const READ: Self = Self {
         read: true,
         write: false,
     };
 
-    pub(super) const WRITE: Self = Self {
+    pub(crate) const WRITE: Self = Self {
         read: false,
         write: true,
     };
 
-    pub(super) const NONE: Self = Self {
+    pub(crate) const NONE: Self = Self {
         read: false,
         write: false,
     };
@@ -95,33 +102,33 @@ impl Interest {
 
 /// What a descriptor is ready for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ready(epoll::EventFlags);
+pub(crate) struct Ready(epoll::EventFlags);
 
 impl Ready {
     #[cfg(test)]
-    pub(super) const READ: Self = Self(epoll::EventFlags::IN);
+    pub(crate) const READ: Self = Self(epoll::EventFlags::IN);
 
     /// As it comes with a reset.
     #[cfg(test)]
-    pub(super) const FAILED: Self = Self(
+    pub(crate) const FAILED: Self = Self(
         epoll::EventFlags::IN
             .union(epoll::EventFlags::ERR)
             .union(epoll::EventFlags::HUP),
     );
 
     /// Something can be read, the end included.
-    pub(super) fn read(self) -> bool {
+    pub(crate) fn read(self) -> bool {
         self.0
             .intersects(epoll::EventFlags::IN | epoll::EventFlags::HUP)
     }
 
     /// Something can be written.
-    pub(super) fn write(self) -> bool {
+    pub(crate) fn write(self) -> bool {
         self.0.contains(epoll::EventFlags::OUT)
     }
 
     /// It has failed: a connection was reset or came to nothing.
-    pub(super) fn failed(self) -> bool {
+    pub(crate) fn failed(self) -> bool {
         self.0.contains(epoll::EventFlags::ERR)
     }
 }

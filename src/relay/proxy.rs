@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::exposure::Protocol;
+use crate::protocol::Protocol;
 
 /// How a [`Relay`](crate::Relay) tells the guest who the client is.
 ///
@@ -18,7 +18,7 @@ pub enum ProxyProtocol {
 impl ProxyProtocol {
     /// The header for a client that connected to an address of the host, both
     /// of one family.
-    pub(super) fn header(
+    pub(crate) fn header(
         self,
         protocol: Protocol,
         client: SocketAddr,
@@ -65,7 +65,7 @@ fn ipv6(address: IpAddr) -> [u8; 16] {
 }
 
 /// The longest header in bytes.
-pub(super) const LONGEST: usize = 52;
+pub(crate) const LONGEST: usize = 52;
 
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 const VERSION_2_PROXY: u8 = 0x21;

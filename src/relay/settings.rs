@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::proxy::ProxyProtocol;
 use crate::error::Invalid;
-use crate::exposure::Protocol;
+use crate::protocol::Protocol;
 
 /// What a [`Relay`](crate::Relay) is made from, and what may differ from the
 /// defaults.

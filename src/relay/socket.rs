@@ -12,7 +12,7 @@ use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 use crate::error::{Conflict, Error};
 
 /// Listens for connections.
-pub(super) fn listen_tcp(at: SocketAddr) -> Result<TcpListener, Error> {
+pub(crate) fn listen_tcp(at: SocketAddr) -> Result<TcpListener, Error> {
     let fd = bound(at, SocketType::STREAM)?;
     net::listen(&fd, BACKLOG)
         .map_err(|errno| Error::system("listen", format_args!("tcp {at}"), errno.into()))?;
@@ -20,18 +20,18 @@ pub(super) fn listen_tcp(at: SocketAddr) -> Result<TcpListener, Error> {
 }
 
 /// Takes datagrams.
-pub(super) fn listen_udp(at: SocketAddr) -> Result<UdpSocket, Error> {
+pub(crate) fn listen_udp(at: SocketAddr) -> Result<UdpSocket, Error> {
     Ok(bound(at, SocketType::DGRAM)?.into())
 }
 
 /// Takes a connection that waits; not blocking.
-pub(super) fn accept(listener: &TcpListener) -> Result<TcpStream, Errno> {
+pub(crate) fn accept(listener: &TcpListener) -> Result<TcpStream, Errno> {
     Ok(net::accept_with(listener, FLAGS)?.into())
 }
 
 /// Begins a connection to the guest; not blocking. Fails at once without a
 /// descriptor or a route.
-pub(super) fn connect_tcp(guest: SocketAddr) -> io::Result<TcpStream> {
+pub(crate) fn connect_tcp(guest: SocketAddr) -> io::Result<TcpStream> {
     let fd = net::socket_with(family(guest), SocketType::STREAM, FLAGS, None)?;
     sockopt::set_tcp_user_timeout(&fd, GUEST_ANSWERS_WITHIN)?;
     match net::connect(&fd, &guest) {
@@ -41,7 +41,7 @@ pub(super) fn connect_tcp(guest: SocketAddr) -> io::Result<TcpStream> {
 }
 
 /// A socket that exchanges datagrams with the guest, and nobody else.
-pub(super) fn connect_udp(guest: SocketAddr) -> io::Result<UdpSocket> {
+pub(crate) fn connect_udp(guest: SocketAddr) -> io::Result<UdpSocket> {
     let fd = net::socket_with(family(guest), SocketType::DGRAM, FLAGS, None)?;
     net::connect(&fd, &guest)?;
     Ok(fd.into())
@@ -49,14 +49,14 @@ pub(super) fn connect_udp(guest: SocketAddr) -> io::Result<UdpSocket> {
 
 /// Sees what became of [`connect_tcp`], and has the connection live on while
 /// the guest does not take its data.
-pub(super) fn connected(stream: &TcpStream) -> io::Result<()> {
+pub(crate) fn connected(stream: &TcpStream) -> io::Result<()> {
     sockopt::socket_error(stream)??;
     Ok(sockopt::set_tcp_user_timeout(stream, 0)?)
 }
 
 /// Has the stream pass on what it gets as it gets it, urgent bytes in their
 /// place, and notice a peer that vanished.
-pub(super) fn prepare(stream: &TcpStream) -> io::Result<()> {
+pub(crate) fn prepare(stream: &TcpStream) -> io::Result<()> {
     sockopt::set_tcp_nodelay(stream, true)?;
     sockopt::set_socket_oobinline(stream, true)?;
     sockopt::set_tcp_keepidle(stream, KEEPALIVE_AFTER)?;
@@ -67,26 +67,26 @@ pub(super) fn prepare(stream: &TcpStream) -> io::Result<()> {
 
 /// Closes the stream with a reset: the peer is not to take it for the end of
 /// the data.
-pub(super) fn reset(stream: TcpStream) {
+pub(crate) fn reset(stream: TcpStream) {
     // It fails for nothing that is a socket.
     let _: Result<(), Errno> = sockopt::set_socket_linger(&stream, Some(Duration::ZERO));
     drop(stream);
 }
 
 /// A descriptor that becomes readable by [`signal`].
-pub(super) fn event() -> Result<OwnedFd, Error> {
+pub(crate) fn event() -> Result<OwnedFd, Error> {
     eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
         .map_err(|errno| Error::system("eventfd", "relay", errno.into()))
 }
 
 /// Makes an [`event`] readable.
-pub(super) fn signal(event: &OwnedFd) {
+pub(crate) fn signal(event: &OwnedFd) {
     // The counter is far from full.
     let _: Result<usize, Errno> = rustix::io::write(event, &1_u64.to_ne_bytes());
 }
 
 /// One more descriptor of what `fd` refers to.
-pub(super) fn spare(fd: impl AsFd) -> Option<OwnedFd> {
+pub(crate) fn spare(fd: impl AsFd) -> Option<OwnedFd> {
     rustix::io::fcntl_dupfd_cloexec(fd, 0).ok()
 }
 
@@ -122,7 +122,7 @@ fn bound(at: SocketAddr, kind: SocketType) -> Result<OwnedFd, Error> {
     }
 }
 
-fn family(address: SocketAddr) -> AddressFamily {
+pub(crate) fn family(address: SocketAddr) -> AddressFamily {
     if address.is_ipv4() {
         AddressFamily::INET
     } else {
@@ -130,7 +130,7 @@ fn family(address: SocketAddr) -> AddressFamily {
     }
 }
 
-const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
+pub(crate) const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
 
 /// Limited by `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;

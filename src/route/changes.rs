@@ -202,7 +202,7 @@ impl<'fd> Changes<'fd> {
         }
     }
 
-    fn push(
+    pub(super) fn push(
         &mut self,
         check: Result<(), Invalid>,
         kind: u16,
@@ -233,5 +233,5 @@ fn link_header(index: Option<IfIndex>, out: &mut Writer<'_>) {
     out.fixed(&[0, 0, 0, 0, i0, i1, i2, i3, 0, 0, 0, 0, 0, 0, 0, 0]);
 }
 
-const ADD: Flags = Flags::CREATE.union(Flags::EXCL);
-const REPLACE: Flags = Flags::CREATE.union(Flags::REPLACE);
+pub(super) const ADD: Flags = Flags::CREATE.union(Flags::EXCL);
+pub(super) const REPLACE: Flags = Flags::CREATE.union(Flags::REPLACE);

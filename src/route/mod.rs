@@ -22,6 +22,7 @@ mod rule;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod two_ports;
 mod watch;
 
 pub use address::Address;

@@ -32,11 +32,17 @@ pub(super) const SET_MAC: Call<IfRequest> = Call::new("ioctl SIOCSIFHWADDR", SIO
 pub(super) const TUNGETFEATURES: Call<u32> =
     Call::new("ioctl TUNGETFEATURES", libc::TUNGETFEATURES);
 pub(super) const TUNSETIFINDEX: Call<u32> = Call::new("ioctl TUNSETIFINDEX", libc::TUNSETIFINDEX);
+pub(super) const TUNGETVNETHDRSZ: Call<u32> =
+    Call::new("ioctl TUNGETVNETHDRSZ", libc::TUNGETVNETHDRSZ);
+pub(super) const TUNSETVNETHDRSZ: Call<u32> =
+    Call::new("ioctl TUNSETVNETHDRSZ", libc::TUNSETVNETHDRSZ);
 pub(super) const TUNSETCARRIER: Call<u32> = Call::new("ioctl TUNSETCARRIER", libc::TUNSETCARRIER);
 
 /// The request takes its argument by value.
 pub(super) const TUNSETPERSIST: Call<ByValue> =
     Call::new("ioctl TUNSETPERSIST", libc::TUNSETPERSIST);
+pub(super) const TUNSETOFFLOAD: Call<ByValue> =
+    Call::new("ioctl TUNSETOFFLOAD", libc::TUNSETOFFLOAD);
 pub(super) const TUNSETOWNER: Call<ByValue> = Call::new("ioctl TUNSETOWNER", libc::TUNSETOWNER);
 pub(super) const TUNSETGROUP: Call<ByValue> = Call::new("ioctl TUNSETGROUP", libc::TUNSETGROUP);
 

@@ -9,18 +9,28 @@
 //! its own short-lived ones (see [`NetNs::run`]).
 #![expect(unsafe_code, reason = "std has no form of these system calls")]
 
+#[cfg(feature = "proxied")]
+mod datagram;
 mod epoll;
 mod ioctl;
 mod mount;
 mod netns;
+#[cfg(feature = "dhcp")]
+mod packet;
 mod socket;
 mod tap;
 mod userns;
 mod xtables;
 
+#[cfg(feature = "proxied")]
+pub(crate) use datagram::{Datagram, receive_datagram, send_datagram, tell_destinations};
 pub(crate) use epoll::Epoll;
-pub use netns::{NetNs, NetNsId};
+pub use netns::{Journey, NetNs, NetNsId};
+#[cfg(feature = "dhcp")]
+pub(crate) use packet::PacketSocket;
 pub use socket::{Protocol, Socket};
+#[cfg(feature = "proxied")]
+pub(crate) use tap::VNET_HEADER;
 pub use tap::{Tap, TapOptions};
 pub use userns::{enter_user_namespace, has_net_admin};
 pub use xtables::{LegacyTable, legacy_table, legacy_tables};

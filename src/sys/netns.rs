@@ -1,5 +1,6 @@
 //! Network namespaces: made, named, opened, and worked in.
 
+mod journey;
 mod named;
 
 use std::fmt;
@@ -10,6 +11,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::panic;
 use std::path::Path;
 use std::thread;
+
+pub use journey::Journey;
 
 use super::check;
 use crate::error::{Error, Invalid};
@@ -41,16 +44,7 @@ impl NetNs {
     /// [`Error::System`]; `EPERM` without `CAP_SYS_ADMIN`.
     pub fn new() -> Result<Self, Error> {
         on_thread(|| {
-            // SAFETY: takes a number only; `CLONE_NEWNET` changes nothing but
-            // the network namespace of this thread, which ends right after.
-            check(unsafe { libc::unshare(libc::CLONE_NEWNET) }).map_err(|source| {
-                let hint = if source.raw_os_error() == Some(libc::EPERM) {
-                    "network namespace (needs CAP_SYS_ADMIN)"
-                } else {
-                    "network namespace"
-                };
-                Error::system("unshare", hint, source)
-            })?;
+            unshare()?;
             Self::current()
         })?
     }
@@ -193,6 +187,22 @@ impl fmt::Display for NetNsId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "net:[{}]", self.inode)
     }
+}
+
+/// Moves the calling thread into a new namespace; only for threads that end
+/// with their work.
+fn unshare() -> Result<(), Error> {
+    // SAFETY: takes a number only; `CLONE_NEWNET` changes nothing but the
+    // network namespace of this thread.
+    check(unsafe { libc::unshare(libc::CLONE_NEWNET) }).map_err(|source| {
+        let hint = if source.raw_os_error() == Some(libc::EPERM) {
+            "network namespace (needs CAP_SYS_ADMIN)"
+        } else {
+            "network namespace"
+        };
+        Error::system("unshare", hint, source)
+    })?;
+    Ok(())
 }
 
 /// Runs `work` on a thread that ends with it, under the name of the calling

@@ -95,6 +95,12 @@ impl Tap {
         self.in_its_namespace(Control::index)
     }
 
+    /// The index of a device that was made in the calling thread's network
+    /// namespace a moment ago.
+    pub(crate) fn index_here(&self) -> Result<IfIndex, Error> {
+        Control::open()?.index(self.name)
+    }
+
     /// The network namespace that the device is in, which need not be the one
     /// it was made in.
     ///
@@ -138,6 +144,56 @@ impl Tap {
         let call = ioctl::TUNSETPERSIST;
         call.run(&self.file, u32::from(persistent))
             .map_err(|source| self.failed(&call, source))
+    }
+
+    /// The length in bytes of the header before each frame, if frames have
+    /// one ([`has_vnet_header`](Self::has_vnet_header)).
+    ///
+    /// # Errors
+    /// [`Error::System`]: `EBADFD` if the device was deleted.
+    pub fn vnet_header_length(&self) -> Result<u32, Error> {
+        let call = ioctl::TUNGETVNETHDRSZ;
+        let mut length = 0;
+        call.run(&self.file, &mut length)
+            .map_err(|source| self.failed(&call, source))?;
+        Ok(length)
+    }
+
+    /// Sets the length of that header: 10 bytes for `virtio_net_hdr`, 12 with
+    /// the number of buffers behind it (`linux/virtio_net.h`).
+    ///
+    /// # Errors
+    /// [`Error::System`]: `EINVAL` below 10, `EBADFD` if the device was
+    /// deleted.
+    pub fn set_vnet_header_length(&self, length: u32) -> Result<(), Error> {
+        let call = ioctl::TUNSETVNETHDRSZ;
+        call.run(&self.file, &mut length.clone())
+            .map_err(|source| self.failed(&call, source))
+    }
+
+    /// Sets what the other end does itself, `TUN_F_*` of `linux/if_tun.h`:
+    /// the host then sends it unfinished checksums and large segments.
+    ///
+    /// # Errors
+    /// [`Error::System`]: `EINVAL` for a bit that the kernel does not know,
+    /// `EBADFD` if the device was deleted.
+    pub fn set_offloads(&self, offloads: u32) -> Result<(), Error> {
+        let call = ioctl::TUNSETOFFLOAD;
+        call.run(&self.file, offloads)
+            .map_err(|source| self.failed(&call, source))
+    }
+
+    /// Has the device as a new one: what whoever held it last set stays with
+    /// a persistent device, and another would misread its frames.
+    ///
+    /// Offloads are off, the header is of 10 bytes. Whether frames have it
+    /// was decided when this descriptor was attached.
+    ///
+    /// # Errors
+    /// [`Error::System`]: `EBADFD` if the device was deleted.
+    pub fn reset(&self) -> Result<(), Error> {
+        self.set_offloads(0)?;
+        self.set_vnet_header_length(VIRTIO_NET_HDR)
     }
 
     /// Plugs the cable in or pulls it out, as the host sees it.
@@ -198,6 +254,15 @@ impl Tap {
         Self::from_fd(file.into())
     }
 
+    /// Has the host send frames with a vnet header of [`VNET_HEADER`] bytes,
+    /// segments of TCP in one piece and without their checksums. Needs no
+    /// right but the descriptor.
+    #[cfg(feature = "proxied")]
+    pub(crate) fn take_offloads(&self) -> Result<(), Error> {
+        self.set_vnet_header_length(u32::try_from(VNET_HEADER).unwrap_or_default())?;
+        self.set_offloads(libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6)
+    }
+
     /// Receives one frame that the host sends to the guest; its length.
     ///
     /// A frame that is longer than `frame` is cut off.
@@ -249,6 +314,10 @@ impl From<Tap> for OwnedFd {
         tap.file.into()
     }
 }
+
+/// The length of a `struct virtio_net_hdr` (`linux/virtio_net.h`).
+#[cfg(feature = "proxied")]
+pub(crate) const VNET_HEADER: usize = 10;
 
 /// What the kernel says about the device behind a descriptor.
 struct State {
@@ -346,6 +415,9 @@ fn hint_for_open(source: &io::Error) -> &'static str {
 }
 
 const TUN_PATH: &str = "/dev/net/tun";
+
+/// Length of `struct virtio_net_hdr` of `linux/virtio_net.h`.
+const VIRTIO_NET_HDR: u32 = 10;
 
 /// `TUN_MINOR` of `linux/miscdevice.h` on the major number of misc devices.
 const TUN_DEVICE: u64 = libc::makedev(10, 200);

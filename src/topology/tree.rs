@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::text::plain;
 use super::{GuestNode, Topology, ports};
+use crate::guest::Snapshot;
 
 /// A thing in one line, and what belongs to it.
 pub(super) struct Tree {
@@ -78,7 +79,8 @@ fn guest(node: &GuestNode) -> Tree {
     let guest = &node.attachment;
     let ports = ports::of(guest, &node.exposures);
     let traffic = node.traffic();
-    let lines = port_lines(&ports).into_iter().chain(traffic);
+    let inside = guest.connection().snapshot().map(inside);
+    let lines = inside.into_iter().chain(port_lines(&ports)).chain(traffic);
     Tree {
         line: format!(
             "{}  {}/{}  {}/{}  {}",
@@ -99,6 +101,14 @@ fn guest(node: &GuestNode) -> Tree {
             ),
             branches: lines.map(Tree::leaf).collect(),
         }],
+    }
+}
+
+/// What a clone believes.
+fn inside(snapshot: &Snapshot) -> String {
+    match snapshot.ipv6_net() {
+        Some(ipv6) => format!("inside {}  {ipv6}", snapshot.ipv4_net()),
+        None => format!("inside {}", snapshot.ipv4_net()),
     }
 }
 

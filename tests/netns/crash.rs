@@ -6,7 +6,7 @@
 //! turn. Calls that only look are passed over: to be killed at one of them
 //! leaves what it leaves to be killed at the next that changes something.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -21,7 +21,7 @@ use tapwire::sys::NetNs;
 use crate::agent::{File, add_uplink, program, riklet, riklet_prints};
 use crate::planner;
 use crate::snapshot::Snapshot;
-use crate::support::{run, trials};
+use crate::support::{feed, forget_names, run, trials};
 
 pub(crate) fn trials() -> Vec<Trial> {
     trials![needs ["strace", "nft", "ip"]:
@@ -32,6 +32,11 @@ pub(crate) fn trials() -> Vec<Trial> {
         up_that_the_kernel_refuses_at_any_step_leaves_nothing,
         down_of_all_goes_on_past_a_guest_that_cannot_be_taken_away,
         killed_plan_is_completed_by_the_next_and_nothing_was_ever_gone,
+        killed_plan_of_clones_is_completed_by_the_next,
+        killed_plan_of_namespaces_is_completed_by_the_next,
+        killed_takeover_of_the_first_layout_is_completed_by_the_next,
+        killed_repair_of_altered_tables_is_completed_by_the_next,
+        killed_growth_of_full_sets_is_completed_by_the_next,
         killed_owner_of_persistent_tables_is_succeeded,
     ]
 }
@@ -116,16 +121,27 @@ fn down_of_all_goes_on_past_a_guest_that_cannot_be_taken_away() {
     let mut up = vec!["up"];
     up.extend(files.iter().map(File::path));
     let down = ["down", "--all"];
-    let moments = in_new_node(|| {
-        riklet_prints(&up);
-        moments_of(&down)
-    });
-    let deletes = |moment: &&Moment| moment.call.contains("RTM_DELLINK");
-    let Moment { name, number, .. } = moments.iter().find(deletes).unwrap();
+    let deletes = |moment: &Moment| moment.call.contains("RTM_DELLINK");
+    let deletes_after = |options: &[&str]| {
+        let moments = in_new_node(|| {
+            riklet_prints(&up);
+            moments_with(&program(), options, &down)
+        });
+        moments.into_iter().filter(deletes).collect::<Vec<_>>()
+    };
+    // First all at once; if that is refused, one by one.
+    let Moment {
+        name,
+        number: group,
+        ..
+    } = &deletes_after(&[])[0];
+    let inject = format!("inject={name}:error=EPERM:when={group}");
+    let first = deletes_after(&["-e", &inject])[1].number;
+    let step = first - group;
     add_uplink();
     let empty = Snapshot::take();
     riklet_prints(&up);
-    let inject = format!("inject={name}:error=EPERM:when={number}");
+    let inject = format!("inject={name}:error=EPERM:when={group}..{first}+{step}");
     let output = strace(&["-o", "/dev/null", "-e", &inject], &down);
     let words = String::from_utf8_lossy(&output.stderr);
     assert!(words.starts_with("error: "), "{output:?}");
@@ -178,6 +194,177 @@ fn killed_plan_is_completed_by_the_next_and_nothing_was_ever_gone() {
         planner::runs(&planner::arguments(["remove"]));
         empty.assert_same(&Snapshot::take(), &format!("{when}, all removed"));
     });
+}
+
+/// Clones of one snapshot that stay, that come and that go, several at once.
+fn killed_plan_of_clones_is_completed_by_the_next() {
+    let before = [
+        "apply",
+        "clone:stays",
+        "clone:goes",
+        "clone:too",
+        "tcp/80->stays:80",
+    ];
+    let after = [
+        "apply",
+        "clone:stays",
+        "clone:comes",
+        "clone:new",
+        "tcp/80->comes:80",
+    ];
+    let [before, after] = [planner::arguments(before), planner::arguments(after)];
+    let (empty, right, moments) = in_new_node(|| {
+        let empty = Snapshot::take();
+        planner::runs(&before);
+        let moments = moments_of_program(&planner::program(), &after);
+        (empty, Snapshot::take(), moments)
+    });
+    in_each_moment(moments, |moment| {
+        planner::runs(&before);
+        kill_program(&planner::program(), &after, moment);
+        let when = format!("killed before {}", moment.call);
+        planner::runs(&after);
+        right.assert_same(&Snapshot::take(), &when);
+        planner::runs(&planner::arguments(["remove"]));
+        empty.assert_same(&Snapshot::take(), &format!("{when}, all removed"));
+    });
+}
+
+/// Clones in namespaces of their own: one that stays, one that goes and two
+/// that come.
+fn killed_plan_of_namespaces_is_completed_by_the_next() {
+    let before = planner::arguments(["apply", "@stays", "@goes", "tcp/80->stays:80"]);
+    let after = planner::arguments(["apply", "@stays", "@one", "@two", "tcp/80->two:80"]);
+    let has = planner::arguments(["has", "@stays", "@one", "@two", "tcp/80->two:80"]);
+    let names = || NetNs::names().unwrap().len();
+    let (empty, right, moments) = in_new_node(|| {
+        let empty = Snapshot::take();
+        planner::runs(&before);
+        let moments = moments_of_program(&planner::program(), &after);
+        let right = Snapshot::take();
+        planner::runs(&planner::arguments(["remove"]));
+        (empty, right, moments)
+    });
+    in_each_moment(moments, |moment| {
+        forget_names();
+        planner::runs(&before);
+        kill_program(&planner::program(), &after, moment);
+        let when = format!("killed before {}", moment.call);
+        planner::runs(&after);
+        planner::runs(&has);
+        assert_eq!(names(), 3, "{when}");
+        right.assert_same(&Snapshot::take(), &when);
+        planner::runs(&planner::arguments(["remove"]));
+        assert_eq!(names(), 0, "{when}");
+        empty.assert_same(&Snapshot::take(), &format!("{when}, all removed"));
+    });
+}
+
+/// Tables of an older version, with the guest and exposure that stay.
+fn killed_takeover_of_the_first_layout_is_completed_by_the_next() {
+    Rebuild {
+        spoil: || {
+            let first = include_str!("../testdata/schema1.nft").replace("tcp . 8080", "tcp . 80");
+            run("nft", &["flush", "ruleset"]);
+            feed("nft", &["-f", "-"], &first);
+        },
+        before: &["apply", "hello-world", "tcp/80->hello-world:80"],
+        after: &[
+            "apply",
+            "hello-world",
+            "comes",
+            "tcp/80->hello-world:80",
+            "tcp/81->comes:80",
+        ],
+    }
+    .play();
+}
+
+/// Someone emptied one table and a chain of the other, and opened another.
+fn killed_repair_of_altered_tables_is_completed_by_the_next() {
+    Rebuild {
+        spoil: || {
+            run("nft", &["flush", "table", "arp", "riklet"]);
+            run(
+                "nft",
+                &["insert", "rule", "inet", "riklet", "from_guest", "accept"],
+            );
+            run("nft", &["flush", "chain", "inet", "riklet", "in_guest"]);
+        },
+        before: &[
+            "apply",
+            "stays",
+            "goes",
+            "tcp/80->stays:80",
+            "tcp/81->goes:80 limit 7",
+        ],
+        after: &[
+            "apply",
+            "stays",
+            "comes",
+            "tcp/80->stays:80",
+            "tcp/82->comes:80 limit 9",
+        ],
+    }
+    .play();
+}
+
+/// The sets were made for two exposures and two guests.
+fn killed_growth_of_full_sets_is_completed_by_the_next() {
+    Rebuild {
+        spoil: || {},
+        before: &["small", "stays", "tcp/80->stays:80"],
+        after: &[
+            "apply",
+            "stays",
+            "second",
+            "third",
+            "tcp/80->stays:80",
+            "tcp/81->second:80",
+            "tcp/82-84->third:82-84",
+            "udp/85-87->third:85-87",
+        ],
+    }
+    .play();
+}
+
+/// Tables that have to be made anew, with what is in them, when the agent
+/// brings a node to what is wanted. It is killed on the way.
+struct Rebuild<'a> {
+    /// Why the tables have to be made anew.
+    spoil: fn(),
+    before: &'a [&'static str],
+    after: &'a [&'static str],
+}
+
+impl Rebuild<'_> {
+    fn play(&self) {
+        let [before, after] = [self.before, self.after].map(|words| {
+            let mut arguments = planner::arguments([]);
+            arguments.extend(words);
+            arguments
+        });
+        let (empty, right, moments) = in_new_node(|| {
+            let empty = Snapshot::take();
+            planner::runs(&before);
+            (self.spoil)();
+            let moments = moments_of_program(&planner::program(), &after);
+            (empty, Snapshot::take(), moments)
+        });
+        in_each_moment(moments, |moment| {
+            planner::runs(&before);
+            (self.spoil)();
+            kill_program(&planner::program(), &after, moment);
+            let when = format!("killed before {}", moment.call);
+            assert_eq!(leads_to(80), [2, 2], "{when}");
+            let links = run("ip", &["-br", "link"]);
+            assert!(links.contains("riklet-0"), "{when}: {links}");
+            planner::runs(&after);
+            right.assert_same(&Snapshot::take(), &when);
+            planner::runs(&planner::arguments(["remove"]));
+            empty.assert_same(&Snapshot::take(), &format!("{when}, all removed"));
+        });
+    }
 }
 
 /// The last byte of the addresses, IPv4 and IPv6, to which a TCP port of all
@@ -270,7 +457,7 @@ impl Scene<'_> {
 }
 
 /// A system call that may change something.
-struct Moment {
+pub(crate) struct Moment {
     name: String,
     /// Its number among those of its name: so `strace` counts.
     number: usize,
@@ -278,14 +465,28 @@ struct Moment {
     call: String,
 }
 
+impl Moment {
+    /// The call with its arguments, as `strace` writes it.
+    pub(crate) fn call(&self) -> &str {
+        &self.call
+    }
+}
+
 /// Runs the agent and lists the moments at which it could be killed.
 fn moments_of(arguments: &[&str]) -> Vec<Moment> {
     moments_of_program(&program(), arguments)
 }
 
-fn moments_of_program(program: &Path, arguments: &[&str]) -> Vec<Moment> {
+/// Runs a program and lists the moments at which it could be killed.
+pub(crate) fn moments_of_program(program: &Path, arguments: &[&str]) -> Vec<Moment> {
+    moments_with(program, &[], arguments)
+}
+
+/// The same, while strace has further options.
+fn moments_with(program: &Path, options: &[&str], arguments: &[&str]) -> Vec<Moment> {
     let log = File::new("strace", "");
-    let output = strace_program(program, &["-o", log.path()], arguments);
+    let options = [&["-o", log.path()], options].concat();
+    let output = strace_program(program, &options, arguments);
     let words = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{words}");
     let log = fs::read_to_string(log.path()).unwrap();
@@ -299,17 +500,20 @@ fn moments_of_program(program: &Path, arguments: &[&str]) -> Vec<Moment> {
         "write(1,",
     ];
     let mut counts = HashMap::new();
+    let mut listed = HashSet::new();
     let mut moments = Vec::new();
     // The kernel itself repeats a setting that meets another change at work.
     let final_calls = log.lines().filter(|line| !line.contains("ERESTART"));
     for line in final_calls {
-        let (_process, call) = line.split_once(' ').unwrap();
+        let (thread, call) = line.split_once(' ').unwrap();
         let Some((name, _)) = call.trim_start().split_once('(') else {
             continue; // how the process ended
         };
-        let number = counts.entry(name).or_insert(0);
+        // So strace counts: in each thread for itself.
+        let number = counts.entry((thread, name)).or_insert(0);
         *number += 1;
-        if !looks.iter().any(|word| call.contains(word)) {
+        let is_change = !name.starts_with('<') && !looks.iter().any(|word| call.contains(word));
+        if is_change && listed.insert((name, *number)) {
             moments.push(Moment {
                 name: name.to_owned(),
                 number: *number,
@@ -341,13 +545,21 @@ fn run_killed(arguments: &[&str], moment: &Moment) {
     kill_program(&program(), arguments, moment);
 }
 
-fn kill_program(program: &Path, arguments: &[&str], moment: &Moment) {
+/// Runs a program, killed on entering a system call.
+pub(crate) fn kill_program(program: &Path, arguments: &[&str], moment: &Moment) {
     let Moment { name, number, call } = moment;
     let inject = format!("inject={name}:signal=KILL:when={number}");
     let output = strace_program(program, &["-o", "/dev/null", "-e", &inject], arguments);
     // strace ends as its child does.
     let words = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.signal(), Some(SIGKILL), "{call}: {words}");
+}
+
+/// Runs a program, of which one system call fails.
+pub(crate) fn refuse_program(program: &Path, arguments: &[&str], moment: &Moment) -> Output {
+    let Moment { name, number, .. } = moment;
+    let inject = format!("inject={name}:error=ENOMEM:when={number}");
+    strace_program(program, &["-o", "/dev/null", "-e", &inject], arguments)
 }
 
 fn strace(options: &[&str], arguments: &[&str]) -> Output {
@@ -367,7 +579,7 @@ fn strace_program(program: &Path, options: &[&str], arguments: &[&str]) -> Outpu
 
 /// The calls by which the agent can change something outside of itself. (It
 /// need not be killed before it closes something: it would close it dying.)
-const TRACED: &str = "sendto,sendmsg,ioctl,write";
+const TRACED: &str = "sendto,sendmsg,ioctl,write,unshare,mount,umount2,unlink";
 
 const SIGKILL: i32 = 9;
 

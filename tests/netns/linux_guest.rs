@@ -7,18 +7,17 @@ use std::os::unix::net::UnixStream;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use ipnet::IpNet;
 use rustix::event::{PollFd, PollFlags, poll};
-use tapwire::Attachment;
 use tapwire::route::{Address, LinkChange, Route, Rtnl};
 use tapwire::sys::{NetNs, Tap, TapOptions};
+use tapwire::{Attachment, Snapshot};
 
 use crate::world::{SOON, World, within};
 
 /// A running guest; it stops when dropped.
 pub(crate) struct LinuxGuest {
     pub(crate) netns: NetNs,
-    running: Option<(UnixStream, JoinHandle<()>)>,
+    _wire: Wire,
 }
 
 impl LinuxGuest {
@@ -27,8 +26,7 @@ impl LinuxGuest {
         let host = Tap::from_fd(world.open_tap(attachment)).unwrap();
         let netns = NetNs::new().unwrap();
         let guest = netns.run(|| configure(attachment)).unwrap();
-        let (running, stop) = UnixStream::pair().unwrap();
-        let thread = thread::spawn(move || carry(&host, &guest, &stop));
+        let wire = Wire::new(host, guest);
         for address in [attachment.ipv4().into(), attachment.ipv6().into()] {
             let to = SocketAddr::new(address, CLOSED);
             let refused = |timeout: Duration| {
@@ -40,14 +38,27 @@ impl LinuxGuest {
             let refused = world.node.run(|| within(SOON, refused)).unwrap();
             refused.expect("the guest answers");
         }
+        Self { netns, _wire: wire }
+    }
+}
+
+/// What carries frames between two TAPs, both not blocking; it ends when
+/// dropped.
+pub(crate) struct Wire {
+    running: Option<(UnixStream, JoinHandle<()>)>,
+}
+
+impl Wire {
+    pub(crate) fn new(host: Tap, guest: Tap) -> Self {
+        let (running, stop) = UnixStream::pair().unwrap();
+        let thread = thread::spawn(move || carry(&host, &guest, &stop));
         Self {
-            netns,
             running: Some((running, thread)),
         }
     }
 }
 
-impl Drop for LinuxGuest {
+impl Drop for Wire {
     fn drop(&mut self) {
         if let Some((running, thread)) = self.running.take() {
             drop(running);
@@ -57,24 +68,23 @@ impl Drop for LinuxGuest {
 }
 
 fn configure(attachment: &Attachment) -> Tap {
+    let inside = Snapshot::of(attachment);
     let tap = TapOptions::new("eth0".parse().unwrap())
-        .mac(attachment.mac())
+        .mac(inside.mac())
         .nonblocking()
         .create()
         .unwrap();
     let index = tap.index().unwrap();
-    let net = |address, prefix| IpNet::new(address, prefix).unwrap();
     let [any4, any6] = ["0.0.0.0/0", "::/0"].map(|net| net.parse().unwrap());
     let mut rtnl = Rtnl::open().unwrap();
     rtnl.apply(|changes| {
         changes.set_link(&LinkChange::new(index).up());
-        let ipv4 = net(attachment.ipv4().into(), attachment.prefix_ipv4());
-        let ipv6 = net(attachment.ipv6().into(), attachment.prefix_ipv6());
-        changes.add_address(&Address::new(index, ipv4));
-        changes.add_address(&Address::new(index, ipv6).without_dad());
-        changes.add_route(&Route::new(any4).via(attachment.gateway_ipv4().into()));
-        let gateway = attachment.gateway_ipv6().into();
-        changes.add_route(&Route::new(any6).via(gateway).dev(index));
+        changes.add_address(&Address::new(index, inside.ipv4_net().into()));
+        changes.add_route(&Route::new(any4).via(inside.gateway_ipv4().into()));
+        if let (Some(ipv6), Some(gateway)) = (inside.ipv6_net(), inside.gateway_ipv6()) {
+            changes.add_address(&Address::new(index, ipv6.into()).without_dad());
+            changes.add_route(&Route::new(any6).via(gateway.into()).dev(index));
+        }
     })
     .unwrap();
     tap

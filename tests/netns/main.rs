@@ -17,10 +17,14 @@ mod agent;
 mod agents;
 mod allow;
 mod bad_input;
+mod bad_values;
 mod balance;
 mod beside;
+mod bridged;
+mod clones;
 mod conntrack;
 mod crash;
+mod cut;
 mod dhcp;
 mod egress;
 mod expose;
@@ -31,14 +35,18 @@ mod limits;
 mod linux_guest;
 mod listing;
 mod matrix;
+mod namespaced;
 mod nft;
 mod ownership;
 mod packet;
 mod plan;
+mod plan_policy;
 mod planner;
 mod policy;
+mod proxied;
 mod ranges;
 mod rates;
+mod real_guest;
 mod relay;
 mod repair;
 mod repoint;
@@ -55,13 +63,14 @@ mod support;
 mod sys;
 mod topology;
 mod upgrade;
+mod vhive_defects;
 mod watch;
 mod world;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    if let Some(code) = planner::be_agent() {
+    if let Some(code) = planner::be_agent().or_else(bridged::be_agent) {
         return code;
     }
     let arguments = libtest_mimic::Arguments::from_args();
@@ -75,10 +84,14 @@ fn main() -> ExitCode {
         agents::trials(),
         allow::trials(),
         bad_input::trials(),
+        bad_values::trials(),
         balance::trials(),
         beside::trials(),
+        bridged::trials(),
+        clones::trials(),
         conntrack::trials(),
         crash::trials(),
+        cut::trials(),
         dhcp::trials(),
         egress::trials(),
         expose::trials(),
@@ -88,13 +101,17 @@ fn main() -> ExitCode {
         limits::trials(),
         listing::trials(),
         matrix::trials(),
+        namespaced::trials(),
         nft::trials(),
         ownership::trials(),
         plan::trials(),
+        plan_policy::trials(),
         repair::trials(),
         policy::trials(),
+        proxied::trials(),
         rates::trials(),
         ranges::trials(),
+        real_guest::trials(),
         relay::trials(),
         repoint::trials(),
         riklet::trials(),
@@ -104,6 +121,7 @@ fn main() -> ExitCode {
         spoof::trials(),
         sys::trials(),
         upgrade::trials(),
+        vhive_defects::trials(),
         watch::trials(),
         topology::trials(),
     ]

@@ -5,9 +5,9 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use tapwire::{Attachment, Mac};
+use tapwire::{Attachment, Mac, Snapshot};
 
-use crate::world::{World, address_of, within};
+use crate::world::{World, within};
 
 pub(crate) const TCP: u8 = 6;
 pub(crate) const UDP: u8 = 17;
@@ -18,26 +18,42 @@ pub(crate) const ICMPV6: u8 = 58;
 pub(crate) struct Wire {
     file: File,
     mac: Mac,
+    gateway: Mac,
     addresses: [IpAddr; 2],
 }
 
 impl Wire {
     pub(crate) fn open(world: &World, guest: &Attachment) -> Self {
+        let inside = Snapshot::of(guest);
+        let ipv6 = inside.ipv6_net().expect("a guest with IPv6").addr();
         Self {
             file: File::from(world.open_tap(guest)),
-            mac: guest.mac(),
-            addresses: [0, 1].map(|family| address_of(guest, family)),
+            mac: inside.mac(),
+            gateway: inside.current_gateway_mac(),
+            addresses: [inside.ipv4_net().addr().into(), ipv6.into()],
         }
     }
 
-    /// Its own address in a family.
+    /// A guest that takes these addresses for its own.
+    pub(crate) fn open_as(world: &World, guest: &Attachment, addresses: [IpAddr; 2]) -> Self {
+        Self {
+            file: File::from(world.open_tap(guest)),
+            mac: Snapshot::of(guest).mac(),
+            gateway: Snapshot::of(guest).current_gateway_mac(),
+            addresses,
+        }
+    }
+
+    /// Its own address in a family, in its own eyes.
     pub(crate) fn address(&self, family: usize) -> IpAddr {
         self.addresses[family]
     }
 
     /// Sends an IP packet to the host, with its own MAC.
     pub(crate) fn send(&self, packet: &[u8]) {
-        self.send_frame(&frame(self.mac, packet));
+        let mut frame = frame(self.mac, packet);
+        frame[..6].copy_from_slice(&self.gateway.octets());
+        self.send_frame(&frame);
     }
 
     pub(crate) fn send_frame(&self, frame: &[u8]) {
@@ -239,7 +255,12 @@ pub(crate) const OPTIONS: u8 = 60;
 const FRAGMENT: u8 = 44;
 const FRAGMENT_ID: u16 = 0x7477;
 
-fn with_pseudo_header(from: IpAddr, to: IpAddr, protocol: u8, payload: &[u8]) -> [u8; 2] {
+pub(crate) fn with_pseudo_header(
+    from: IpAddr,
+    to: IpAddr,
+    protocol: u8,
+    payload: &[u8],
+) -> [u8; 2] {
     let mut bytes = Vec::new();
     for address in [from, to] {
         match address {
@@ -251,6 +272,11 @@ fn with_pseudo_header(from: IpAddr, to: IpAddr, protocol: u8, payload: &[u8]) ->
     bytes.extend([0, 0, 0, protocol]);
     bytes.extend(payload);
     checksum(&bytes)
+}
+
+/// Whether the checksum among these bytes is that of all.
+pub(crate) fn is_sum_right(bytes: &[u8]) -> bool {
+    checksum(bytes) == [0; 2]
 }
 
 fn checksum(bytes: &[u8]) -> [u8; 2] {

@@ -397,7 +397,7 @@ fn what_was_taken_away_is_planned_and_comes_back() {
         ),
         (
             "ip link set riklet-0 down",
-            "~ guest a on riklet-0 (lacks a TAP that is up, a neighbour, a gateway)\n",
+            "~ guest a on riklet-0 (lacks a TAP that is up, a gateway, a neighbour)\n",
         ),
         (
             "ip addr flush dev riklet-0",

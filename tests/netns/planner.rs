@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use tapwire::{Error, Exposure, Flows, Guest, Host, Owner, Ownership, Settings, Wanted};
+use tapwire::{Error, Exposure, Flows, Guest, Host, Networks, Owner, Ownership, Settings, Wanted};
 
 /// The first argument of the agent.
 const AGENT: &str = "plan-agent";
@@ -70,7 +70,28 @@ fn act(verb: &str, words: &[&str]) -> Result<(), Error> {
     let settings = Settings::new(Owner::new("riklet")?);
     match verb {
         "apply" => Host::with(settings)?.apply(&wanted(words)?).map(drop),
+        "small" => {
+            let networks = Networks::new(
+                "198.18.0.0/29".parse().unwrap(),
+                "fd2c:6b8f:4a10::/125".parse().unwrap(),
+            )?;
+            let settings = settings.exposures(2).networks(networks);
+            Host::with(settings)?.apply(&wanted(words)?).map(drop)
+        }
+        "conflicts" => {
+            let conflicts = Host::with(settings)?.conflicts(&[])?;
+            let mut output = std::io::stdout();
+            for conflict in conflicts {
+                writeln!(output, "{conflict}").unwrap();
+            }
+            Ok(())
+        }
         "remove" => Host::with(settings)?.remove(),
+        "has" => {
+            let plan = Host::with(settings)?.plan(&wanted(words)?)?;
+            assert!(plan.is_empty(), "{plan}");
+            Ok(())
+        }
         "hold" => {
             let settings = settings.ownership(Ownership::OwnedPersistent);
             let mut host = Host::with(settings)?;
@@ -88,12 +109,20 @@ fn act(verb: &str, words: &[&str]) -> Result<(), Error> {
     }
 }
 
-/// Guests by their names, and exposures.
+/// What stands before the name of a guest that is a clone.
+const CLONE: &str = "clone:";
+
+/// Guests by their names, clones in namespaces of their own by theirs behind a
+/// `@`, and exposures.
 fn wanted(words: &[&str]) -> Result<Wanted, Error> {
     let mut wanted = Wanted::new();
     for word in words {
         wanted = if word.contains("->") {
             wanted.exposure(word.parse()?)
+        } else if let Some(name) = word.strip_prefix('@') {
+            wanted.guest(crate::namespaced::clone(name))
+        } else if let Some(name) = word.strip_prefix(CLONE) {
+            wanted.guest(crate::clones::clone(name))
         } else {
             wanted.guest(Guest::new(word)?)
         };

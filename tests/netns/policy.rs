@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use libtest_mimic::Trial;
-use tapwire::{Attachment, Egress, Error, Guest, GuestName, Host, Protocol, Rate};
+use tapwire::{Attachment, Egress, Error, Guest, GuestName, Host, Protocol, Rate, Wanted};
 
 use crate::packet::{self, ICMP, Wire, icmp, udp_packet};
 use crate::snapshot::Snapshot;
@@ -24,6 +24,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         exposed_port_is_no_service,
         guest_may_ping_the_host_and_ask_nothing_else_of_it,
         flows_that_are_no_longer_allowed_end,
+        flows_that_a_plan_no_longer_allows_end,
     ];
     trials.extend(trials![needs ["nft", "ip"]:
         policy_is_read_back_as_it_was_wanted,
@@ -315,6 +316,18 @@ fn guest_may_ping_the_host_and_ask_nothing_else_of_it() {
 
 /// The rules look at the first packet of a connection only.
 fn flows_that_are_no_longer_allowed_end() {
+    flows_end(|host, web| drop(host.attach(web).unwrap()));
+}
+
+fn flows_that_a_plan_no_longer_allows_end() {
+    flows_end(|host, web| {
+        let wanted = Wanted::new().guest(web.clone()).guest(guest("database"));
+        host.apply(&wanted).unwrap();
+    });
+}
+
+/// `set` has the guest `web` be as it is wanted, beside one more.
+fn flows_end(set: fn(&mut Host, &Guest)) {
     let world = World::new();
     let mut host = world.host();
     let wanted = guest("web")
@@ -346,15 +359,15 @@ fn flows_that_are_no_longer_allowed_end() {
         };
         let granted = SocketAddr::new(gateway_of(&web, family), PORT);
         let beyond = at(OUTSIDE[family], PORT);
-        host.attach(&wanted).unwrap();
+        set(&mut host, &wanted);
         assert!(asks(granted, SOON) && asks(beyond, SOON) && arrives(to, SOON));
-        host.attach(&guest("web")).unwrap();
+        set(&mut host, &guest("web"));
         assert!(!asks(granted, NEVER), "a service that was granted");
         assert!(!arrives(to, NEVER), "a peer");
         assert!(asks(beyond, SOON), "the outside is as it was");
-        host.attach(&guest("web").egress(Egress::none())).unwrap();
+        set(&mut host, &guest("web").egress(Egress::none()));
         assert!(!asks(beyond, NEVER), "the outside");
-        host.attach(&wanted).unwrap();
+        set(&mut host, &wanted);
         assert!(asks(granted, SOON) && asks(beyond, SOON) && arrives(to, SOON));
         drop((server, outside));
     }

@@ -1,10 +1,13 @@
 //! Tables that are made anew while packets flow.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use libtest_mimic::Trial;
-use tapwire::{Exposure, Flows, Guest, Host, Owner, Protocol, Settings, Wanted};
+use tapwire::{
+    Error, Exposure, Flows, Guest, Host, Networks, Owner, Protocol, Service, Settings, Wanted,
+};
 
 use crate::stand_ins::client::{Connection, http_get};
 use crate::support::{run, trials};
@@ -13,6 +16,7 @@ use crate::world::{NODE, SOON, World, ask, at};
 pub(crate) fn trials() -> Vec<Trial> {
     trials![needs ["nft"]:
         enlarging_stops_no_packet,
+        guests_that_are_attached_make_their_sets_larger,
         rules_that_someone_changed_are_right_again_when_opened,
         foreign_tables_stay_as_they_are,
     ]
@@ -46,6 +50,54 @@ fn enlarging_stops_no_packet() {
     assert!(rebuilt > 0 && answered > 3, "{answered}");
     assert_eq!(host.exposures().unwrap().len(), 99);
     host.remove().unwrap();
+}
+
+/// The sets have room for the guests of small networks, and for a few things
+/// of each. A handle with larger networks goes on, and so does traffic. Only
+/// networks are ever used up.
+fn guests_that_are_attached_make_their_sets_larger() {
+    let world = World::new();
+    let with = |prefix: u8| {
+        let ipv4 = format!("198.18.0.0/{prefix}").parse().unwrap();
+        let ipv6 = format!("fd00::/{}", prefix + 96).parse().unwrap();
+        let networks = Networks::new(ipv4, ipv6).unwrap();
+        Host::with(settings().networks(networks)).unwrap()
+    };
+    let guest = |number: u32| Guest::new(&format!("vm-{number}")).unwrap();
+    let mut small = world.node.run(|| with(29)).unwrap();
+    let (first, _vm) = world.boot_as(&mut small, &guest(0));
+    small.attach(&guest(1)).unwrap();
+    assert!(matches!(
+        small.attach(&guest(2)),
+        Err(Error::Full { capacity: 2, .. })
+    ));
+    let web = format!("tcp/80->{}:80", first.ipv4());
+    small.expose(&web.parse().unwrap()).unwrap();
+    assert!(ask(&world.outside, Protocol::Tcp, at(NODE[0], 80), SOON).is_some());
+
+    let mut large = world.node.run(|| with(24)).unwrap();
+    let granted = (1..=5000).fold(guest(9), |guest, port| {
+        guest.service(Service::new(Protocol::Tcp, port).unwrap())
+    });
+    let (granted, _) = flowing(&world, || {
+        for number in 2..9 {
+            large.attach(&guest(number)).unwrap();
+        }
+        large.attach(&granted).unwrap()
+    });
+    assert_eq!(granted.policy().services().len(), 5000);
+    let guests = large.guests().unwrap();
+    assert_eq!(guests.len(), 10);
+    assert_eq!(guests[9], granted);
+    let vm = world.start(&guests[8]);
+    let of_last = format!("tcp/81->{}:80", guests[8].ipv4());
+    large.expose(&of_last.parse().unwrap()).unwrap();
+    let seen = ask(&world.outside, Protocol::Tcp, at(NODE[0], 81), SOON);
+    assert_eq!(seen.unwrap().0, "vm-8");
+    drop(vm);
+    // The other handle, with its own networks, goes on as well.
+    assert_eq!(small.attach(&guest(9)).unwrap().ipv4(), granted.ipv4());
+    small.remove().unwrap();
 }
 
 fn rules_that_someone_changed_are_right_again_when_opened() {
@@ -128,9 +180,12 @@ pub(crate) fn flowing<T>(world: &World, work: impl FnOnce() -> T) -> (T, usize) 
             world.outside.run(ask).unwrap()
         });
         let start = Instant::now();
-        let result = work();
+        // The asker ends also when the work has failed.
+        let result = catch_unwind(AssertUnwindSafe(work));
         done.store(true, Ordering::Relaxed);
+        let answers = asker.join();
+        let result = result.unwrap_or_else(|panic| resume_unwind(panic));
         assert!(start.elapsed() < SOON * 12);
-        (result, asker.join().unwrap())
+        (result, answers.unwrap())
     })
 }

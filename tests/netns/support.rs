@@ -5,11 +5,13 @@ use std::path::Path;
 use std::process::{self, Command, Stdio};
 
 use libtest_mimic::Trial;
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+use rustix::thread::{self, UnshareFlags};
 use tapwire::sys::{NetNs, enter_user_namespace, has_net_admin};
 
 /// Lists test functions: `trials![a_fact, another]`, or
 /// `trials![needs ["nft", "Linux 6.5"]: a_fact]` for those that want a program
-/// or a kernel that is new enough.
+/// or a kernel that is new enough, or a file (`/boot/vmlinuz-*`).
 macro_rules! trials {
     ($($test:ident),* $(,)?) => {
         vec![$($crate::support::trial(concat!(module_path!(), "::", stringify!($test)), &[], $test)),*]
@@ -24,9 +26,10 @@ pub(crate) use trials;
 /// A test that runs in a new network namespace, with what it `needs` at hand.
 pub(crate) fn trial(name: &str, needs: &[&str], test: fn()) -> Trial {
     let name = name.strip_prefix("netns::").unwrap_or(name);
-    let is_missing = |need: &&str| match need.strip_prefix("Linux ") {
-        Some(release) => version(&kernel_release()) < version(release),
-        None => find(need).is_none(),
+    let is_missing = |need: &&str| match need.split_once([' ', '*']) {
+        Some(("Linux", release)) => version(&kernel_release()) < version(release),
+        Some((beginning, "")) => !has_file(beginning),
+        _ => find(need).is_none(),
     };
     let missing = needs.iter().any(is_missing);
     let trial = Trial::test(name, move || {
@@ -34,6 +37,7 @@ pub(crate) fn trial(name: &str, needs: &[&str], test: fn()) -> Trial {
         let guarded = || {
             let outside = NetNs::of_pid(process::id()).unwrap();
             assert!(!outside.is_current().unwrap(), "not in a new namespace");
+            forget_names();
             test();
         };
         NetNs::new()
@@ -47,6 +51,16 @@ pub(crate) fn trial(name: &str, needs: &[&str], test: fn()) -> Trial {
             .with_kind(format!("needs {}", needs.join(", ")))
             .with_ignored_flag(missing),
     }
+}
+
+/// Gives the calling thread, and those that it starts, a `/run` of their own:
+/// the names of namespaces are kept there, which no two tests should share.
+pub(crate) fn forget_names() {
+    #[expect(deprecated, reason = "moves no descriptors, so it is safe")]
+    thread::unshare(UnshareFlags::FS | UnshareFlags::NEWNS).unwrap();
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    mount_change("/", private).unwrap();
+    mount("tmpfs", "/run", "tmpfs", MountFlags::NOSUID, None).unwrap();
 }
 
 /// Makes sure of `CAP_NET_ADMIN`, by a user namespace if need be, and of
@@ -105,6 +119,20 @@ fn version(release: &str) -> [u32; 2] {
         .split(|character: char| !character.is_ascii_digit())
         .map(|digits| digits.parse().expect("a release begins with numbers"));
     [(); 2].map(|()| numbers.next().expect("a release has two numbers"))
+}
+
+/// Whether there is a file whose path begins so.
+fn has_file(beginning: &str) -> bool {
+    let (folder, name) = beginning.rsplit_once('/').expect("a path");
+    std::fs::read_dir(folder).is_ok_and(|mut files| {
+        files.any(|file| {
+            file.is_ok_and(|file| {
+                file.file_name()
+                    .as_encoded_bytes()
+                    .starts_with(name.as_bytes())
+            })
+        })
+    })
 }
 
 /// Finds a program; `/usr/sbin` counts, which a user's PATH may lack.

@@ -10,6 +10,7 @@ use crate::world::{NODE, SOON, World, ask, at};
 pub(crate) fn trials() -> Vec<Trial> {
     trials![needs ["nft"]:
         tables_of_the_first_layout_are_taken_over_without_dropping_a_flow,
+        tables_of_the_second_layout_are_taken_over_without_dropping_a_flow,
         tables_of_a_newer_layout_are_left_alone,
     ]
 }
@@ -18,7 +19,18 @@ pub(crate) fn trials() -> Vec<Trial> {
 /// layout had them, with one exposure: `tcp/8080` of all addresses.
 const FIRST: &str = include_str!("../testdata/schema1.nft");
 
+/// As the second one had them.
+const SECOND: &str = include_str!("../testdata/schema2.nft");
+
 fn tables_of_the_first_layout_are_taken_over_without_dropping_a_flow() {
+    take_over(FIRST);
+}
+
+fn tables_of_the_second_layout_are_taken_over_without_dropping_a_flow() {
+    take_over(SECOND);
+}
+
+fn take_over(older: &str) {
     let world = World::new();
     let mut host = world.host();
     // The TAP is the same; only the tables are of the older version.
@@ -27,12 +39,12 @@ fn tables_of_the_first_layout_are_taken_over_without_dropping_a_flow() {
         .node
         .run(|| run("nft", &["-s", "list", "ruleset"]))
         .unwrap();
-    assert!(before.contains("schema=2"), "{before}");
+    assert!(before.contains("schema=3"), "{before}");
     drop(host);
-    let first = FIRST.replace("tcp . 8080", "tcp . 80");
+    let older = older.replace("tcp . 8080", "tcp . 80");
     let load = || {
         run("nft", &["flush", "ruleset"]);
-        feed("nft", &["-f", "-"], &first);
+        feed("nft", &["-f", "-"], &older);
     };
     world.node.run(load).unwrap();
     assert!(ask(&world.outside, Protocol::Tcp, at(NODE[0], 80), SOON).is_some());
@@ -62,13 +74,13 @@ fn tables_of_the_first_layout_are_taken_over_without_dropping_a_flow() {
 fn tables_of_a_newer_layout_are_left_alone() {
     let host = Host::open(Owner::new("riklet").unwrap()).unwrap();
     drop(host);
-    let newer = run("nft", &["list", "ruleset"]).replace("schema=2", "schema=3");
+    let newer = run("nft", &["list", "ruleset"]).replace("schema=3", "schema=4");
     run("nft", &["flush", "ruleset"]);
     feed("nft", &["-f", "-"], &newer);
     let error = Host::open(Owner::new("riklet").unwrap()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the tables of owner riklet clashes with table inet riklet of a newer version (layout 3, this one knows 2)"
+        "the tables of owner riklet clashes with table inet riklet of a newer version (layout 4, this one knows 3)"
     );
     assert_eq!(run("nft", &["list", "ruleset"]), newer);
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tapwire::route::{Address, LinkChange, NewLink, Rtnl};
 use tapwire::sys::{NetNs, TapOptions};
-use tapwire::{Attachment, Exposure, Guest, Host, IfIndex, Owner, Protocol};
+use tapwire::{Attachment, Exposure, Guest, Host, IfIndex, Owner, Protocol, Snapshot};
 
 use crate::stand_ins::guest::{Config, Guest as Vm};
 use crate::stand_ins::server::Server;
@@ -100,7 +100,7 @@ impl World {
     }
 
     pub(crate) fn open_tap(&self, attachment: &Attachment) -> OwnedFd {
-        let options = TapOptions::new(attachment.tap()).nonblocking();
+        let options = TapOptions::new(attachment.vmm_tap()).nonblocking();
         // A program that another test starts holds a copy of every descriptor
         // for a moment, also of the one that made the device.
         let attach = || {
@@ -109,7 +109,10 @@ impl World {
                 result => Some(result),
             })
         };
-        let tap = self.node.run(attach).unwrap();
+        let tap = match attachment.namespace() {
+            Some(name) => NetNs::open_named(name).unwrap().run(attach).unwrap(),
+            None => self.node.run(attach).unwrap(),
+        };
         tap.expect("the TAP is held by another").unwrap().into()
     }
 
@@ -175,21 +178,20 @@ pub(crate) fn exposure(
     .unwrap()
 }
 
-/// What an attached guest is configured with.
+/// What an attached guest is configured with; a clone with what is in its
+/// snapshot.
 pub(crate) fn config(attachment: &Attachment) -> Config {
-    Config::new(attachment.name(), attachment.mac())
-        .ipv4(
-            attachment.ipv4(),
-            attachment.prefix_ipv4(),
-            attachment.gateway_ipv4(),
-        )
-        .ipv6(
-            attachment.ipv6(),
-            attachment.prefix_ipv6(),
-            attachment.gateway_ipv6(),
-        )
-        .http(GUEST_PORT)
-        .echo(GUEST_PORT)
+    let inside = Snapshot::of(attachment);
+    let ipv4 = inside.ipv4_net();
+    let mut config = Config::new(attachment.name(), inside.mac()).ipv4(
+        ipv4.addr(),
+        ipv4.prefix_len(),
+        inside.gateway_ipv4(),
+    );
+    if let (Some(ipv6), Some(gateway)) = (inside.ipv6_net(), inside.gateway_ipv6()) {
+        config = config.ipv6(ipv6.addr(), ipv6.prefix_len(), gateway);
+    }
+    config.http(GUEST_PORT).echo(GUEST_PORT)
 }
 
 /// Asks from a namespace until there is an answer: who answered, and which
@@ -250,6 +252,14 @@ pub(crate) fn within<T>(
             return result;
         }
         std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Who answered over a protocol, and which source address it saw.
+pub(crate) fn source_in(protocol: Protocol, answer: &str) -> (String, IpAddr) {
+    match protocol {
+        Protocol::Tcp => greeting(answer),
+        _ => echo(answer.as_bytes()),
     }
 }
 

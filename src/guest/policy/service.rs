@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 use std::str::FromStr;
 
 use crate::error::Invalid;
-use crate::exposure::Protocol;
+use crate::protocol::Protocol;
 
 /// A port on which the host itself serves a guest, such as `udp/53`.
 ///

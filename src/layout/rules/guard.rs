@@ -170,6 +170,7 @@ impl Layout {
                 .drop()
                 .comment(Comment::constant("spoof over arp")),
         );
+        self.clone_arp_rules(batch);
     }
 }
 

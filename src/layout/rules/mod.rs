@@ -1,5 +1,6 @@
 //! The rules. They hold no name but the owner's TAP prefix and never change.
 
+mod clones;
 mod egress;
 mod filter;
 mod guard;
@@ -21,6 +22,7 @@ impl Layout {
             batch.create(chain);
         }
         self.guard_rules(&chains, batch);
+        self.clone_rules(&chains, batch);
         self.nat_rules(&chains, batch);
         self.egress_rules(&chains, batch);
         self.filter_rules(&chains, batch);
@@ -41,6 +43,12 @@ impl Layout {
 struct Chains {
     raw_pre: Chain,
     from_guest: Chain,
+    clone_in: Chain,
+    clone_out: Chain,
+    error_in4: Chain,
+    error_in6: Chain,
+    error_out4: Chain,
+    error_out6: Chain,
     nat_pre: Chain,
     nat_out: Chain,
     expose_out: Chain,
@@ -76,6 +84,22 @@ impl Chains {
                 BEFORE_DEFRAGMENTATION,
             ),
             from_guest: chain("from_guest"),
+            clone_in: base(
+                "clone_in",
+                ChainType::FILTER,
+                Hook::PREROUTING,
+                BEHIND_GUARD,
+            ),
+            clone_out: base(
+                "clone_out",
+                ChainType::FILTER,
+                Hook::POSTROUTING,
+                BEHIND_TRANSLATION,
+            ),
+            error_in4: chain("error_in4"),
+            error_in6: chain("error_in6"),
+            error_out4: chain("error_out4"),
+            error_out6: chain("error_out6"),
             nat_pre: base("nat_pre", ChainType::NAT, Hook::PREROUTING, BEFORE_DSTNAT),
             nat_out: base("nat_out", ChainType::NAT, Hook::OUTPUT, BEFORE_DSTNAT),
             expose_out: chain("expose_out"),
@@ -108,10 +132,16 @@ impl Chains {
         }
     }
 
-    fn all(&self) -> [&Chain; 21] {
+    fn all(&self) -> [&Chain; 27] {
         [
             &self.raw_pre,
             &self.from_guest,
+            &self.clone_in,
+            &self.clone_out,
+            &self.error_in4,
+            &self.error_in6,
+            &self.error_out4,
+            &self.error_out6,
             &self.nat_pre,
             &self.nat_out,
             &self.expose_out,
@@ -139,6 +169,12 @@ impl Chains {
 /// who sent them must be seen before.
 const BEFORE_DEFRAGMENTATION: i32 = -450;
 
+/// Behind the guard, but still before fragments are put together.
+const BEHIND_GUARD: i32 = -425;
+
+/// Behind all that translates or filters: connections are not told.
+const BEHIND_TRANSLATION: i32 = 300;
+
 /// Before Docker's and kube-proxy's translations, which are at -100: the
 /// lower number decides.
 const BEFORE_DSTNAT: i32 = -105;
@@ -148,7 +184,7 @@ const BEFORE_SRCNAT: i32 = 95;
 
 const LOOPBACK: IfName = IfName::constant("lo");
 const LOOPBACK_IPV4: IpNet = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8));
-const LINK_LOCAL: IpNet = IpNet::V6(Ipv6Net::new_assert(
+pub(super) const LINK_LOCAL: IpNet = IpNet::V6(Ipv6Net::new_assert(
     Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0),
     10,
 ));

@@ -3,7 +3,9 @@
 //! A name is a file of `/run/netns` over which the namespace is mounted
 //! (ip-netns(8)), so `ip netns list` and `ip netns exec` know it too.
 
+use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -27,19 +29,8 @@ impl NetNs {
         let path = path_of(name)?;
         let netns = Self::new()?;
         prepare_directory()?;
-        OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o000)
-            .open(&path)
-            .map_err(|source| Error::system("open", path.display(), source))?;
         let source = format!("/proc/thread-self/fd/{}", netns.file.as_raw_fd());
-        if let Err(source) = mount::bind(Path::new(&source), &path) {
-            // The mount's error is the one to tell; an empty file that cannot
-            // be removed is all that could stay.
-            fs::remove_file(&path).ok();
-            return Err(Error::system("mount", path.display(), source));
-        }
+        give_name(Path::new(&source), &path)?;
         Ok(netns)
     }
 
@@ -50,6 +41,34 @@ impl NetNs {
     /// file name, or if the file is what a failed `ip netns add` left behind.
     pub fn open_named(name: &str) -> Result<Self, Error> {
         Self::open(path_of(name)?).map_err(|error| absent(error, name))
+    }
+
+    /// The names that namespaces have, also what failed to become one, in no
+    /// order.
+    ///
+    /// # Errors
+    /// [`Error::System`] if the directory cannot be read.
+    pub fn names() -> Result<Vec<OsString>, Error> {
+        let failed = |source| Error::system("readdir", DIRECTORY, source);
+        match fs::read_dir(DIRECTORY) {
+            Ok(entries) => entries
+                .map(|entry| Ok(entry.map_err(failed)?.file_name()))
+                .collect(),
+            Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(source) => Err(failed(source)),
+        }
+    }
+
+    /// Removes the file of a name that never became one, because who made it
+    /// was killed; `false` if it is a name, or gone.
+    pub(crate) fn clear_name(name: &str) -> Result<bool, Error> {
+        let path = path_of(name)?;
+        match fs::remove_file(&path) {
+            Ok(()) => Ok(true),
+            Err(source) if source.raw_os_error() == Some(libc::EBUSY) => Ok(false),
+            Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(Error::system("unlink", path.display(), source)),
+        }
     }
 
     /// Takes the name away; the namespace goes with its last user.
@@ -74,8 +93,24 @@ impl NetNs {
     }
 }
 
+/// Mounts the namespace file `source` over a new file.
+pub(super) fn give_name(source: &Path, path: &Path) -> Result<(), Error> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o000)
+        .open(path)
+        .map_err(|source| Error::system("open", path.display(), source))?;
+    mount::bind(source, path).map_err(|source| {
+        // The mount's error is the one to tell; an empty file that cannot
+        // be removed is all that could stay.
+        fs::remove_file(path).ok();
+        Error::system("mount", path.display(), source)
+    })
+}
+
 /// The file of `name`, checked to be right below [`DIRECTORY`].
-fn path_of(name: &str) -> Result<PathBuf, Invalid> {
+pub(super) fn path_of(name: &str) -> Result<PathBuf, Invalid> {
     let why = if name.is_empty() || name == "." || name == ".." {
         "is not a name"
     } else if name.bytes().any(|byte| byte == b'/' || byte == 0) {
@@ -90,7 +125,7 @@ fn path_of(name: &str) -> Result<PathBuf, Invalid> {
 
 /// Makes the directory, and shares what is mounted in it with other mount
 /// namespaces, so that a name removed there does not stay busy here.
-fn prepare_directory() -> Result<(), Error> {
+pub(super) fn prepare_directory() -> Result<(), Error> {
     let directory = Path::new(DIRECTORY);
     let failed = |call| move |source| Error::system(call, DIRECTORY, source);
     DirBuilder::new()

@@ -29,6 +29,7 @@ uapi! {
     const RTNLGRP_IPV6_ROUTE: u32 = 11;
     const RTEXT_FILTER_SKIP_STATS: u32 = 8;
     const RT_TABLE_MAIN: u32 = 254;
+    const RTPROT_KERNEL: u8 = 2;
     const RTPROT_STATIC: u8 = 4;
     const RT_SCOPE_UNIVERSE: u8 = 0;
     const RT_SCOPE_SITE: u8 = 200;

@@ -38,7 +38,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 /// What dockerd 20 to 28 puts into `FORWARD`, on a host with one network, as
 /// `iptables -S` prints it.
-const DOCKER: &str = "
+pub(super) const DOCKER: &str = "
 *filter
 :FORWARD DROP [0:0]
 :DOCKER - [0:0]
@@ -60,7 +60,7 @@ const DOCKER: &str = "
 COMMIT
 ";
 
-fn restore(node: &Node, program: &str, rules: &str) {
+pub(super) fn restore(node: &Node, program: &str, rules: &str) {
     let work = || feed(program, &[], rules);
     node.world.node.run(work).unwrap();
 }
@@ -313,7 +313,7 @@ fn ufw_drops_guests_until_the_shim_stands() {
 }
 
 /// The settings say that it is enabled, in a mount namespace of their own.
-const UFW: &str = "exec unshare -m --propagation private sh -ec '
+pub(super) const UFW: &str = "exec unshare -m --propagation private sh -ec '
     mount -t tmpfs tmpfs /mnt
     cp -r /etc/ufw /mnt/ufw
     sed -i s/ENABLED=no/ENABLED=yes/ /mnt/ufw/ufw.conf
@@ -370,7 +370,7 @@ fn firewalld_lets_exposures_through_and_stops_what_guests_open() {
 }
 
 /// Starts it until it has set its rules up, and ends it with them in place.
-const FIREWALLD: &str = "
+pub(super) const FIREWALLD: &str = "
     folder=$(mktemp -d)
     export DBUS_SYSTEM_BUS_ADDRESS=unix:path=$folder/bus
     bus=$(dbus-daemon --session --fork --address=$DBUS_SYSTEM_BUS_ADDRESS --print-pid)

@@ -2,6 +2,7 @@
 //! shim, with real packets.
 
 mod forward;
+mod reload;
 mod settings;
 mod translation;
 
@@ -14,6 +15,7 @@ use crate::world::{FAMILIES, NEVER, NODE, SOON, World, ask, ask_from, at, exposu
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = forward::trials();
+    trials.extend(reload::trials());
     trials.extend(settings::trials());
     trials.extend(translation::trials());
     trials

@@ -1,18 +1,27 @@
 //! Settings of the host that stand in the way.
 
+use std::net::UdpSocket;
+use std::process::Command;
+
 use libtest_mimic::Trial;
 use tapwire::Conflict;
 
 use super::Node;
+use crate::planner;
 use crate::support::trials;
-use crate::world::FAMILIES;
+use crate::world::{FAMILIES, at};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    trials![needs ["nft", "ip"]:
+    let mut trials = trials![table_of_flows_that_is_nearly_full_is_told,];
+    trials.extend(trials![needs ["strace"]:
+        legacy_tables_that_cannot_be_read_are_told,
+    ]);
+    trials.extend(trials![needs ["nft", "ip"]:
         strict_filter_on_a_second_uplink_drops_and_is_told,
         forwarding_that_was_switched_off_is_told,
         bridge_netfilter_is_told_where_a_bridge_has_ports,
-    ]
+    ]);
+    trials
 }
 
 /// The way back leads through another interface than the client's packets
@@ -22,7 +31,7 @@ fn strict_filter_on_a_second_uplink_drops_and_is_told() {
     let mut node = Node::new();
     let far = |node: &Node| {
         let reach = || {
-            let to = crate::world::at("203.0.113.1", super::PORT);
+            let to = at("203.0.113.1", super::PORT);
             crate::world::ask(
                 &node.world.outside,
                 tapwire::Protocol::Tcp,
@@ -143,4 +152,75 @@ fn bridge_netfilter_is_told_where_a_bridge_has_ports() {
     node.sh(&format!("echo 0 >{setting}"));
     assert_eq!(node.conflicts(), []);
     assert!(FAMILIES.iter().all(|&family| node.exposed(family)));
+}
+
+/// The limit is the whole machine's, and only there can it be changed. But it
+/// holds for the flows of each namespace by itself.
+fn table_of_flows_that_is_nearly_full_is_told() {
+    let mut node = Node::new();
+    assert_eq!(node.conflicts(), []);
+    let limit: usize = node
+        .sh("echo 600 >/proc/sys/net/netfilter/nf_conntrack_udp_timeout
+             cat /proc/sys/net/netfilter/nf_conntrack_max")
+        .trim()
+        .parse()
+        .unwrap();
+    let wanted = limit - limit.div_ceil(10);
+    let fill = || {
+        let ports = 1..=u16::MAX;
+        // A socket that sends to itself has no flow of its own.
+        let mut left = wanted + limit / 50;
+        while left > 0 {
+            let socket = UdpSocket::bind(at("127.0.0.1", 0)).unwrap();
+            for port in ports.clone().take(left) {
+                socket.send_to(b"", at("127.0.0.1", port)).unwrap();
+            }
+            left = left.saturating_sub(ports.len());
+        }
+    };
+    node.world.node.run(fill).unwrap();
+    let conflicts = node.conflicts();
+    let [
+        conflict @ Conflict::ConntrackNearLimit {
+            entries,
+            limit: told,
+        },
+    ] = conflicts.as_slice()
+    else {
+        panic!("{conflicts:#?}");
+    };
+    assert_eq!(usize::try_from(*told).unwrap(), limit);
+    assert!(usize::try_from(*entries).unwrap() >= wanted);
+    let words = format!("{entries} of {limit} connections are tracked");
+    assert_eq!(conflict.to_string(), words);
+}
+
+/// As for an agent that may change the network, but is not root.
+fn legacy_tables_that_cannot_be_read_are_told() {
+    let conflicts = |strace: &[&str]| {
+        let output = Command::new("strace")
+            .args(["-f", "-o", "/dev/null", "-e", "signal=none"])
+            .args(strace)
+            .arg(planner::program())
+            .args(planner::arguments(["conflicts"]))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for (name, words) in [
+        (
+            "ip_tables_names",
+            "table filter of iptables-legacy is in use and cannot be read: Permission denied (os error 13)\n",
+        ),
+        (
+            "ip6_tables_names",
+            "table filter of ip6tables-legacy is in use and cannot be read: Permission denied (os error 13)\n",
+        ),
+    ] {
+        let path = format!("/proc/thread-self/net/{name}");
+        assert_eq!(conflicts(&["-P", &path]), "");
+        let refused = ["-P", &path, "-e", "inject=openat:error=EACCES"];
+        assert_eq!(conflicts(&refused), words);
+    }
 }

@@ -1,4 +1,4 @@
-//! What can be exposed.
+//! What can be exposed to the outside, and granted to a guest.
 
 use std::fmt;
 use std::str::FromStr;

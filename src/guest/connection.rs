@@ -1,0 +1,47 @@
+//! How a guest meets the host.
+
+use std::fmt;
+
+use super::Snapshot;
+
+/// How a guest meets the host.
+///
+/// Whichever it is, the guest has an address of its own on the host, of the
+/// owner's [`Networks`](crate::Networks), to which its exposures lead.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Connection {
+    /// By a TAP with the host's address; the guest has its own address
+    /// itself.
+    #[default]
+    Routed,
+    /// A copy of a snapshot, many of which have the same addresses: the
+    /// address of its own is written into its packets where they enter the
+    /// host, and the one that it believes in where they leave to it. Neither
+    /// a namespace nor a second connection to be tracked.
+    Rewritten(Snapshot),
+    /// A copy of a snapshot in a network namespace of its own, where the TAP
+    /// has the snapshot's name, and whose far end is a veth pair.
+    Namespaced(Snapshot),
+}
+
+impl Connection {
+    /// The snapshot of which the guest is a copy, if it is one.
+    pub fn snapshot(&self) -> Option<&Snapshot> {
+        match self {
+            Self::Routed => None,
+            Self::Rewritten(snapshot) | Self::Namespaced(snapshot) => Some(snapshot),
+        }
+    }
+}
+
+/// `routed`, or how and of which snapshot.
+impl fmt::Display for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Routed => f.write_str("routed"),
+            Self::Rewritten(snapshot) => write!(f, "rewritten from {snapshot}"),
+            Self::Namespaced(snapshot) => write!(f, "in a namespace from {snapshot}"),
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Clones in network namespaces of their own.
+
+mod contents;
+mod site;
+
+use std::collections::{HashMap, HashSet};
+
+use super::Host;
+use super::removal::free_group;
+use crate::error::Error;
+use crate::guest::{Attachment, Connection, Guest, GuestName};
+use crate::layout::Inside;
+use crate::nft::{Nft, Rule};
+use crate::owner::Owner;
+use crate::route::{LinkChange, Rtnl};
+use crate::sys::{Journey, NetNs};
+use crate::types::{IfIndex, IfName};
+
+use contents::check_ours;
+use site::Site;
+
+impl Host {
+    /// Makes the namespaces of those of the guests that have one, with all
+    /// that is in them, or completes them. Returns the indexes of the links
+    /// that lead there, which are not set up yet, by their names.
+    ///
+    /// A namespace gets its name last. So one that has a name was complete,
+    /// and one that was not goes with the thread that made it, however that
+    /// ends.
+    pub(super) fn settle_namespaces(
+        &mut self,
+        guests: &[(&Guest, &Attachment, bool)],
+    ) -> Result<HashMap<IfName, IfIndex>, Error> {
+        let mut sites = Vec::new();
+        for &(guest, clone, _) in guests {
+            let inside = self.inside_of(clone)?;
+            sites.extend(inside.map(|inside| Site::new(guest, inside)));
+        }
+        if sites.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let (netns, rtnl) = (&self.netns, &mut self.rtnl);
+        NetNs::journey(|journey| {
+            let settle = |site: &Site<'_>| Ok((site.name(), site.settle(journey, netns, rtnl)?));
+            sites.iter().map(settle).collect()
+        })?
+    }
+
+    /// What of the namespaces of attached clones is missing, by their names.
+    pub(super) fn lacking_namespaced(
+        &self,
+        clones: &[&Attachment],
+    ) -> Result<HashMap<GuestName, Vec<&'static str>>, Error> {
+        let mut insides = Vec::new();
+        for &clone in clones {
+            insides.extend(self.inside_of(clone)?);
+        }
+        if insides.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let host = self.netns.id()?;
+        NetNs::journey(|journey| {
+            let lacks = |inside: &Inside<'_>| {
+                let lacks = contents::lacks(journey, inside, host)?;
+                Ok((inside.clone.name.clone(), lacks))
+            };
+            insides.iter().map(lacks).collect()
+        })?
+    }
+
+    /// Deletes the links that lead to clones, and takes the names from their
+    /// namespaces: a few at once, for the kernel waits as long for one as for
+    /// several, and lets others wait meanwhile. A namespace goes with its last
+    /// user, who is on its own as soon as the link there is gone.
+    pub(super) fn delete_namespaces(&mut self, clones: &[&Attachment]) -> Result<(), Error> {
+        let (mut ours, mut groups) = (HashMap::new(), HashSet::new());
+        for link in self.rtnl.links()? {
+            groups.insert(link.group());
+            if let Some(slot) = self.slot_of(&link) {
+                ours.insert(slot, link.index());
+            }
+        }
+        let group = free_group(&groups);
+        let (netns, rtnl, owner) = (&self.netns, &mut self.rtnl, &self.owner);
+        NetNs::journey(|journey| {
+            for slice in clones.chunks(SLICE) {
+                let links = slice.iter().filter_map(|clone| ours.get(&clone.slot));
+                let links: Vec<IfIndex> = links.copied().collect();
+                delete_links(rtnl, &links, group)?;
+                for clone in slice {
+                    // A link of ours led to a namespace of ours.
+                    if ours.contains_key(&clone.slot) {
+                        remove_name(clone.tap.as_str())?;
+                    } else {
+                        remove_our_name(journey, owner, netns, clone.tap.as_str())?;
+                    }
+                }
+            }
+            Ok(())
+        })?
+    }
+
+    /// Takes away namespaces under the owner's names that belong to no guest.
+    pub(super) fn remove_stray_namespaces(&mut self) -> Result<(), Error> {
+        let names = NetNs::names()?;
+        let known = |slot| self.known.guests().any(|guest| guest.slot == slot);
+        let is_stray = |name: &&str| {
+            let name = name.parse().ok();
+            let slot = name.and_then(|name| self.owner.slot(&name));
+            slot.is_some_and(|slot| !known(slot))
+        };
+        let strays = names
+            .iter()
+            .filter_map(|name| name.to_str())
+            .filter(is_stray);
+        let strays: Vec<&str> = strays.collect();
+        if strays.is_empty() {
+            return Ok(());
+        }
+        let (netns, owner) = (&self.netns, &self.owner);
+        NetNs::journey(|journey| {
+            let mut names = strays.into_iter();
+            names.try_for_each(|name| remove_our_name(journey, owner, netns, name))
+        })?
+    }
+
+    /// The rules in the namespaces of all clones, with what they have counted.
+    pub(super) fn rules_inside(&self) -> Result<Vec<Rule>, Error> {
+        let mut insides = Vec::new();
+        for clone in self.known.guests() {
+            insides.extend(self.inside_of(clone)?);
+        }
+        if insides.is_empty() {
+            return Ok(Vec::new());
+        }
+        NetNs::journey(|journey| {
+            let mut rules = Vec::new();
+            for inside in &insides {
+                match NetNs::open_named(inside.clone.tap.as_str()) {
+                    Ok(netns) => journey.enter(&netns)?,
+                    // It is going to be completed.
+                    Err(error) if error.is_not_found() => continue,
+                    Err(error) => return Err(error),
+                }
+                let mut nft = Nft::open()?;
+                for table in inside.tables() {
+                    match nft.all_rules(table) {
+                        Err(error) if error.is_not_found() => {}
+                        of_table => rules.extend(of_table?),
+                    }
+                }
+            }
+            Ok(rules)
+        })?
+    }
+
+    /// What is in the namespace of a guest, if it has one.
+    fn inside_of<'a>(&self, clone: &'a Attachment) -> Result<Option<Inside<'a>>, Error> {
+        match clone.connection() {
+            Connection::Namespaced(snapshot) => {
+                let host = self.netns.id()?;
+                Ok(Some(Inside::new(&self.owner, host, clone, snapshot)?))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+/// Deletes links in one go, as a group in which nobody else is. Those that are
+/// gone are no error.
+fn delete_links(rtnl: &mut Rtnl, links: &[IfIndex], group: u32) -> Result<(), Error> {
+    let refused = rtnl.attempt(|changes| {
+        for &index in links {
+            changes.set_link(&LinkChange::new(index).group(group));
+        }
+        if !changes.is_empty() {
+            changes.delete_links_of_group(group);
+        }
+    })?;
+    let kept = refused.into_iter().find(|error| !error.is_not_found());
+    kept.map_or(Ok(()), Err)
+}
+
+/// Takes a name from a namespace if it is one of ours, or removes the file of
+/// one that never was.
+fn remove_our_name(
+    journey: &mut Journey,
+    owner: &Owner,
+    host: &NetNs,
+    name: &str,
+) -> Result<(), Error> {
+    match NetNs::open_named(name) {
+        Ok(netns) => {
+            journey.enter(&netns)?;
+            match check_ours(owner, host.id()?, name) {
+                Err(Error::Conflict(_)) => Ok(()),
+                checked => checked.and_then(|()| remove_name(name)),
+            }
+        }
+        Err(error) if error.is_not_found() => Ok(()),
+        Err(Error::Invalid(_)) => NetNs::clear_name(name).map(drop),
+        Err(error) => Err(error),
+    }
+}
+
+/// Takes a name away; one that is gone is no error.
+fn remove_name(name: &str) -> Result<(), Error> {
+    match NetNs::remove_named(name) {
+        Err(error) if error.is_not_found() => Ok(()),
+        result => result,
+    }
+}
+
+/// So many namespaces are taken away at once.
+const SLICE: usize = 32;
+
+/// Deletes a link; one that is gone is no error.
+fn delete_link(rtnl: &mut Rtnl, index: IfIndex) -> Result<(), Error> {
+    match rtnl.apply(|changes| changes.delete_link(index)) {
+        Err(error) if error.is_not_found() => Ok(()),
+        result => result,
+    }
+}

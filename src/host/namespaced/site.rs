@@ -1,0 +1,298 @@
+//! One namespace is made or completed.
+
+use std::thread;
+use std::time::Duration;
+
+use super::contents::{Contents, Things, check_ours};
+use super::delete_link;
+use crate::error::{Conflict, Error};
+use crate::guest::{GATEWAY_MAC, Guest};
+use crate::layout::{Inside, TAP_INDEX, UPLINK_INDEX};
+use crate::nft::{Batch, Nft};
+use crate::owner::Owner;
+use crate::route::{
+    Changes, Ipv4Setting, Ipv6Setting, Link, LinkChange, NewLink, Rtnl, ipv6_setting,
+    set_ipv6_setting,
+};
+use crate::sys::{Journey, NetNs, TapOptions};
+use crate::types::{IfIndex, IfName};
+
+/// A link that was left behind goes with its namespace, soon after: it is
+/// waited for, so many times for so long.
+const LINK_ATTEMPTS: u32 = 200;
+const LINK_PAUSE: Duration = Duration::from_millis(5);
+
+/// The namespace of a clone, as it is to be.
+pub(super) struct Site<'a> {
+    guest: &'a Guest,
+    inside: Inside<'a>,
+}
+
+/// What is there of a namespace's links.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Links {
+    pub(super) tap: Option<IfIndex>,
+    /// The end of the pair in the namespace.
+    pub(super) uplink: Option<IfIndex>,
+    /// The other one, on the host.
+    pub(super) far: Option<IfIndex>,
+}
+
+impl<'a> Site<'a> {
+    pub(super) fn new(guest: &'a Guest, inside: Inside<'a>) -> Self {
+        Self { guest, inside }
+    }
+
+    /// The namespace's name, which is that of the link that leads there.
+    pub(super) fn name(&self) -> IfName {
+        self.inside.clone.tap
+    }
+
+    /// Finds the namespace and completes it, or makes it; returns the index
+    /// of the link that leads there. `rtnl` is of the host.
+    pub(super) fn settle(
+        &self,
+        journey: &mut Journey,
+        host: &NetNs,
+        rtnl: &mut Rtnl,
+    ) -> Result<IfIndex, Error> {
+        let name = self.name();
+        let mut attempts = 0..LINK_ATTEMPTS;
+        let mut salt = 0;
+        loop {
+            let is_last = attempts.next().is_none();
+            match NetNs::open_named(name.as_str()) {
+                Ok(netns) => {
+                    journey.enter(&netns)?;
+                    check_ours(&self.inside.owner, host.id()?, name.as_str())?;
+                    return self.complete(host, rtnl);
+                }
+                Err(error) if error.is_not_found() => {}
+                Err(Error::Invalid(_)) if !is_last => {
+                    NetNs::clear_name(name.as_str())?;
+                }
+                Err(error) => return Err(error),
+            }
+            match self.make(journey, host, salt) {
+                // The index is another link's.
+                Err(error) if error.is_busy() && !is_last => salt = salt.wrapping_add(1),
+                // What is left of a namespace that goes has the name, or
+                // another handle makes the same one.
+                Err(error) if error.is_exists() => match rtnl.link(name)? {
+                    None if is_last => return Err(error),
+                    None => {}
+                    Some(link) => {
+                        check_kind(&link)?;
+                        if is_last {
+                            return Err(error);
+                        }
+                        self.await_link(rtnl, &link)?;
+                    }
+                },
+                result => return result,
+            }
+        }
+    }
+
+    /// Waits for a link that is in the way to go or to get its namespace's
+    /// name; one that stays is left over, and goes.
+    fn await_link(&self, rtnl: &mut Rtnl, link: &Link) -> Result<(), Error> {
+        for _ in 0..LINK_ATTEMPTS {
+            thread::sleep(LINK_PAUSE);
+            let is_named = NetNs::open_named(self.name().as_str()).is_ok();
+            if is_named || rtnl.link_at(link.index())?.is_none() {
+                return Ok(());
+            }
+        }
+        delete_link(rtnl, link.index())
+    }
+
+    /// Makes the namespace.
+    fn make(&self, journey: &mut Journey, host: &NetNs, salt: u32) -> Result<IfIndex, Error> {
+        journey.found()?;
+        let nothing = Links {
+            tap: None,
+            uplink: None,
+            far: None,
+        };
+        let mut rtnl = Rtnl::open()?;
+        let far = self.furnish(host, nothing, salt, &mut rtnl)?;
+        journey.name(self.name().as_str())?;
+        Ok(far)
+    }
+
+    /// Completes the namespace that the thread is in.
+    fn complete(&self, host: &NetNs, rtnl: &mut Rtnl) -> Result<IfIndex, Error> {
+        let mut inner = Rtnl::open()?;
+        let there = Contents::read(&mut inner)?;
+        let far = rtnl.link(self.name())?;
+        if let Some(far) = &far {
+            check_kind(far)?;
+        }
+        let mut links = there.links(&self.inside, far.as_ref());
+        if let Links {
+            far: Some(far),
+            uplink: Some(_),
+            ..
+        } = links
+        {
+            if there.lacks(&self.inside, links)?.is_empty() {
+                return Ok(far);
+            }
+        } else {
+            // Of a pair one end alone is another's.
+            if let Some(far) = links.far.take() {
+                delete_link(rtnl, far)?;
+            }
+            if let Some(uplink) = links.uplink.take() {
+                delete_link(&mut inner, uplink)?;
+            }
+        }
+        let mut salt = 0;
+        loop {
+            match self.furnish(host, links, salt, &mut inner) {
+                Err(error) if error.is_busy() && salt < LINK_ATTEMPTS => {
+                    salt = salt.wrapping_add(1);
+                    links = Contents::read(&mut inner)?.links(&self.inside, None);
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Makes what is missing in the namespace that the thread is in, and sets
+    /// all else as it should be. `rtnl` is of that namespace.
+    fn furnish(
+        &self,
+        host: &NetNs,
+        links: Links,
+        salt: u32,
+        rtnl: &mut Rtnl,
+    ) -> Result<IfIndex, Error> {
+        let has_ipv6 = prepare_ipv6()? && self.inside.snapshot.ipv6_net().is_some();
+        let tap = match links.tap {
+            Some(tap) => tap,
+            None => self.create_tap()?,
+        };
+        let mut batch = Batch::new();
+        if links.tap.is_none() && links.uplink.is_none() {
+            self.inside.create(&mut batch);
+        } else {
+            self.inside.replace(&mut batch);
+        }
+        Nft::open()?.commit(&mut batch)?;
+        let uplink = links.uplink.unwrap_or(UPLINK_INDEX);
+        let far = links.far.unwrap_or_else(|| self.index(salt));
+        rtnl.apply(|changes| {
+            if links.uplink.is_none() {
+                let pair = NewLink::veth(self.inside.uplink, self.name())
+                    .index(uplink)
+                    .mac(self.inside.clone.mac)
+                    .peer_index(far)
+                    .peer_mac(GATEWAY_MAC)
+                    .peer_netns(host);
+                changes.add_link(&pair);
+            }
+            self.configure(changes, tap, uplink, has_ipv6);
+        })?;
+        Ok(far)
+    }
+
+    fn create_tap(&self) -> Result<IfIndex, Error> {
+        let snapshot = self.inside.snapshot;
+        let mut options = TapOptions::new(snapshot.tap())
+            .index(TAP_INDEX)
+            .mac(snapshot.current_gateway_mac())
+            .persistent();
+        if let Some(uid) = self.guest.wanted_owner() {
+            options = options.owner(uid);
+        }
+        if let Some(gid) = self.guest.wanted_group() {
+            options = options.group(gid);
+        }
+        options.create()?;
+        Ok(TAP_INDEX)
+    }
+
+    /// Addresses, neighbours and routes, and the links up.
+    fn configure(&self, changes: &mut Changes<'_>, tap: IfIndex, uplink: IfIndex, has_ipv6: bool) {
+        let settings = [
+            (Ipv4Setting::Forwarding, 1),
+            (Ipv4Setting::AcceptSourceRoute, 0),
+        ];
+        let things = Things::of(&self.inside, tap, uplink, has_ipv6);
+        changes.set_ipv4(tap, &settings);
+        changes.set_ipv4(uplink, &settings);
+        for address in &things.addresses {
+            changes.replace_address(address);
+        }
+        for neighbour in &things.neighbours {
+            changes.replace_neighbour(neighbour);
+        }
+        changes.set_link(&LinkChange::new(tap).up());
+        changes.set_link(&LinkChange::new(uplink).up());
+        for route in &things.routes {
+            changes.replace_route(route);
+        }
+    }
+
+    fn index(&self, salt: u32) -> IfIndex {
+        index_of(&self.inside.owner, self.inside.clone.slot, salt)
+    }
+}
+
+/// The index of the link that leads to a namespace, by owner and number: far
+/// from those that the kernel gives, and close together.
+pub(super) fn index_of(owner: &Owner, slot: u32, salt: u32) -> IfIndex {
+    let bytes = owner.as_str().bytes();
+    let hash = bytes.fold(FNV_BASIS ^ salt, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(FNV_PRIME)
+    });
+    let block = hash >> BLOCK_SHIFT << SLOT_BITS;
+    IfIndex::new(HIGH | block | (slot & SLOT_MASK)).unwrap_or(UPLINK_INDEX)
+}
+
+/// Has IPv6 work in a new namespace, and routes, without a word on links that
+/// nobody asked for. `false` if the kernel has no IPv6 at all.
+fn prepare_ipv6() -> Result<bool, Error> {
+    match set_ipv6_setting(ALL, Ipv6Setting::Forwarding, 1) {
+        Err(error) if error.is_not_found() || matches!(error, Error::Unsupported { .. }) => {
+            return Ok(false);
+        }
+        result => result?,
+    }
+    set_ipv6_setting(DEFAULT, Ipv6Setting::AddrGenMode, NO_ADDRESS)?;
+    if ipv6_setting(DEFAULT, Ipv6Setting::DisableIpv6)? != 0 {
+        set_ipv6_setting(ALL, Ipv6Setting::DisableIpv6, 0)?;
+    }
+    Ok(true)
+}
+
+/// Makes sure that a link under the name of one that leads to a clone is one.
+fn check_kind(link: &Link) -> Result<(), Error> {
+    match link.kind() {
+        Some("veth") => Ok(()),
+        kind => {
+            let holder = format!("a link of kind {}", kind.unwrap_or("physical"));
+            Err(Conflict::new(format!("veth {}", link.name()), holder).into())
+        }
+    }
+}
+
+/// What stands for all interfaces under `/proc/sys/net/ipv6/conf`, and for
+/// those to come.
+const ALL: IfName = IfName::constant("all");
+const DEFAULT: IfName = IfName::constant("default");
+
+/// `IN6_ADDR_GEN_MODE_NONE` of `linux/if_link.h`.
+const NO_ADDRESS: i32 = 1;
+
+/// 13 bits tell the owner, 17 the number, and the highest is set.
+const HIGH: u32 = 1 << 30;
+const SLOT_BITS: u32 = 17;
+const SLOT_MASK: u32 = (1 << SLOT_BITS) - 1;
+const BLOCK_SHIFT: u32 = 32 - 13;
+
+/// FNV-1a of 32 bits (RFC 9923).
+const FNV_BASIS: u32 = 0x811c_9dc5;
+const FNV_PRIME: u32 = 0x0100_0193;

@@ -1,0 +1,205 @@
+//! Guests go: what is left of them, and in which order it is taken away.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+
+use super::Host;
+use super::attach::{CLAIM_ATTEMPTS, is_passing};
+use crate::conntrack::{self, FlowFilter, TupleFilter};
+use crate::error::Error;
+use crate::exposure::{Destination, Target};
+use crate::guest::Attachment;
+use crate::route::LinkChange;
+use crate::types::{IfIndex, IfName};
+
+impl Host {
+    /// Takes guests away: their exposures, their TAPs, their flows, their
+    /// addresses, in this order, so that whoever gets the addresses next meets
+    /// none of their packets.
+    pub(super) fn take_away(&mut self, guests: &[Attachment]) -> Result<(), Error> {
+        self.withdraw_all(guests)?;
+        self.delete_taps(guests)?;
+        self.cut_guests(guests)?;
+        self.release(guests)
+    }
+
+    /// Withdraws all exposures of guests; from those with others too they
+    /// alone are taken.
+    fn withdraw_all(&mut self, guests: &[Attachment]) -> Result<(), Error> {
+        let names: HashSet<&str> = guests.iter().map(Attachment::name).collect();
+        let addresses = addresses_of(guests);
+        let are_these = |target: &Target| match target.guest() {
+            Destination::Address(address) => addresses.contains(address),
+            Destination::Name(name) => names.contains(name.as_str()),
+        };
+        let (mut given_up, mut rest) = (Vec::new(), Vec::new());
+        for exposed in self.list_exposures()? {
+            let exposure = exposed.exposure;
+            if exposure.targets().iter().any(are_these) {
+                rest.extend(exposure.without(are_these));
+                given_up.push(exposure);
+            }
+        }
+        self.settle(&rest, &given_up).map(drop)
+    }
+
+    /// Deletes the TAPs of guests, those that are there, with the namespaces
+    /// that they are in.
+    pub(super) fn delete_taps(&mut self, guests: &[Attachment]) -> Result<(), Error> {
+        let is_inside = |guest: &&Attachment| guest.namespace().is_some();
+        let inside: Vec<&Attachment> = guests.iter().filter(is_inside).collect();
+        if !inside.is_empty() {
+            self.delete_namespaces(&inside)?;
+        }
+        if inside.len() == guests.len() {
+            return Ok(());
+        }
+        if let [guest] = guests {
+            return match self.rtnl.link(guest.tap)? {
+                Some(link) if self.slot_of(&link).is_some() => self.delete_link(link.index()),
+                _ => Ok(()),
+            };
+        }
+        let taps: HashSet<IfName> = guests.iter().map(|guest| guest.tap).collect();
+        self.delete_links(|tap| taps.contains(&tap))
+    }
+
+    /// Deletes TAPs and namespaces under the owner's names that belong to no
+    /// guest.
+    pub(super) fn remove_strays(&mut self) -> Result<(), Error> {
+        self.delete_links(|_| true)?;
+        self.remove_stray_namespaces()
+    }
+
+    /// Deletes the owner's TAPs that are `meant`: many at once, as a group
+    /// that nobody else is in. The kernel waits once for all then, instead of
+    /// once for each.
+    fn delete_links(&mut self, meant: impl Fn(IfName) -> bool) -> Result<(), Error> {
+        let (mut ours, mut groups) = (Vec::new(), HashSet::new());
+        for link in self.rtnl.links()? {
+            groups.insert(link.group());
+            let is_ours = self.slot_of(&link).is_some();
+            if is_ours && link.name().parse().is_ok_and(&meant) {
+                ours.push(link.index());
+            }
+        }
+        if ours.len() < GROUPED {
+            return ours.iter().try_for_each(|index| self.delete_link(*index));
+        }
+        let group = free_group(&groups);
+        let gathered = self.rtnl.attempt(|changes| {
+            for index in &ours {
+                changes.set_link(&LinkChange::new(*index).group(group));
+            }
+        })?;
+        // One that went meanwhile is where it should be.
+        if let Some(error) = gathered.into_iter().find(|error| !error.is_not_found()) {
+            return Err(error);
+        }
+        let ours: HashSet<IfIndex> = ours.into_iter().collect();
+        let in_group = self.rtnl.links()?.into_iter();
+        let in_group = in_group.filter(|link| link.group() == group);
+        if in_group
+            .map(|link| link.index())
+            .all(|index| ours.contains(&index))
+        {
+            return match self
+                .rtnl
+                .apply(|changes| changes.delete_links_of_group(group))
+            {
+                Err(error) if error.is_not_found() => Ok(()),
+                result => result,
+            };
+        }
+        // Someone has put a link of theirs into that very group.
+        ours.iter().try_for_each(|index| self.delete_link(*index))
+    }
+
+    /// Deletes a link; one that is gone is no error.
+    pub(super) fn delete_link(&mut self, index: IfIndex) -> Result<(), Error> {
+        match self.rtnl.apply(|changes| changes.delete_link(index)) {
+            Err(error) if error.is_not_found() => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Ends all flows from and to guests.
+    pub(super) fn cut_guests(&mut self, guests: &[Attachment]) -> Result<(), Error> {
+        let addresses = addresses_of(guests);
+        let connection = self.nft.connection_mut();
+        if let [_] = guests {
+            for address in addresses {
+                let tuple = TupleFilter::new().source(address);
+                let all = FlowFilter::family_of(address);
+                conntrack::delete(connection, &all.original(tuple))?;
+                conntrack::delete(connection, &all.reply(tuple))?;
+            }
+            return Ok(());
+        }
+        for family in [FlowFilter::ipv4(), FlowFilter::ipv6()] {
+            for flow in conntrack::flows(connection, &family)? {
+                let ends = [flow.original().source(), flow.reply().source()];
+                if ends.iter().any(|address| addresses.contains(address)) {
+                    conntrack::delete_flow(connection, &flow)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives up the addresses of guests and what they may do. Based on what
+    /// was read, so that nothing of it is left for who gets a TAP's number.
+    fn release(&mut self, guests: &[Attachment]) -> Result<(), Error> {
+        let mut attempts = 0..CLAIM_ATTEMPTS;
+        loop {
+            self.batch.clear();
+            self.batch.based_on(self.known.generation());
+            self.queue_release(guests)?;
+            // Where the kernel has nothing of them, it does not count on.
+            let mut is_guarded = false;
+            for guest in guests {
+                let own = (guest.ipv4, guest.ipv4);
+                let guard = self.nft.get_element(&self.layout.self4, own);
+                is_guarded = matches!(guard, Ok(Some(_)));
+                if is_guarded {
+                    break;
+                }
+            }
+            match self.nft.commit(&mut self.batch) {
+                Ok(()) => {
+                    if is_guarded {
+                        self.known.committed();
+                    } else {
+                        self.known.outdated();
+                    }
+                    for guest in guests {
+                        self.known.detached(guest);
+                    }
+                    return Ok(());
+                }
+                Err(error) if is_passing(&error) && attempts.next().is_some() => self.read()?,
+                Err(error) => return self.explained(Err(error)),
+            }
+        }
+    }
+}
+
+/// A number that says whose it is; of one that is taken, the next.
+pub(super) fn free_group(taken: &HashSet<u32>) -> u32 {
+    let mut group = FIRST_GROUP | (std::process::id() & 0xffff);
+    while taken.contains(&group) {
+        group = group.wrapping_add(1);
+    }
+    group
+}
+
+fn addresses_of(guests: &[Attachment]) -> HashSet<IpAddr> {
+    let both = |guest: &Attachment| [IpAddr::from(guest.ipv4), guest.ipv6.into()];
+    guests.iter().flat_map(both).collect()
+}
+
+/// So many links are worth a group of their own.
+const GROUPED: usize = 2;
+
+/// Group numbers are anyone's; these begin with `tw`.
+const FIRST_GROUP: u32 = 0x7477_0000;

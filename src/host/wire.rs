@@ -1,0 +1,212 @@
+//! A guest's TAP and everything on it.
+
+use std::net::IpAddr;
+use std::thread;
+use std::time::Duration;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::Host;
+use super::attach::networks_of;
+use crate::error::{Conflict, Error};
+use crate::guest::{Attachment, Connection, Guest};
+use crate::route::{
+    Address, Changes, Ipv4Setting, Ipv6Setting, LinkChange, Neighbour, ipv6_setting,
+    set_ipv6_setting,
+};
+use crate::sys::{Tap, TapOptions};
+use crate::types::{IfIndex, IfName};
+
+impl Host {
+    /// Makes TAPs and everything on them, or completes them; for those that are
+    /// in namespaces of their own these, and what leads there. Each guest
+    /// comes with whether it was not attached before.
+    ///
+    /// A new TAP becomes persistent last: until then it goes with this
+    /// process, so a TAP that nobody holds is always complete and bears its
+    /// guest's name.
+    pub(super) fn wire_all(&mut self, guests: &[(&Guest, &Attachment, bool)]) -> Result<(), Error> {
+        for some in guests.chunks(AT_ONCE) {
+            let mut wires = Vec::with_capacity(some.len());
+            let mut inside = self.settle_namespaces(some)?;
+            for &(guest, attachment, is_new) in some {
+                wires.push(match inside.remove(&attachment.tap) {
+                    Some(index) => Wire {
+                        index,
+                        ipv6: self.inside(|| prepare_ipv6(attachment.tap))?,
+                        made: None,
+                    },
+                    None => self.find_or_make(guest, attachment, is_new)?,
+                });
+            }
+            if wires.iter().any(|wire| wire.ipv6 == Ipv6::Everywhere) {
+                self.forward_ipv6_everywhere()?;
+            }
+            let known = &self.known;
+            self.rtnl.apply(|changes| {
+                for (wire, (_, attachment, _)) in wires.iter().zip(some) {
+                    let localnet = u32::from(known.serves_loopback(attachment));
+                    wire.configure(attachment, localnet, changes);
+                }
+            })?;
+            for made in wires.into_iter().filter_map(|wire| wire.made) {
+                made.set_persistent(true)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The guest's TAP. One that is there is looked for first if the guest
+    /// was attached, and if the kernel says that the name is taken.
+    fn find_or_make(
+        &mut self,
+        guest: &Guest,
+        attachment: &Attachment,
+        is_new: bool,
+    ) -> Result<Wire, Error> {
+        if is_new {
+            match self.make(guest, attachment) {
+                Err(error) if error.is_busy() => {}
+                made => return made,
+            }
+        }
+        let alias = attachment.alias();
+        let mut attempts = 0..TAP_ATTEMPTS;
+        loop {
+            let last = attempts.next().is_none();
+            match self.rtnl.link(attachment.tap)? {
+                Some(link) if link.alias() == Some(&*alias) => {
+                    let ipv6 = self.inside(|| prepare_ipv6(attachment.tap))?;
+                    return Ok(Wire {
+                        index: link.index(),
+                        ipv6,
+                        made: None,
+                    });
+                }
+                Some(link) if link.kind() != Some("tun") => {
+                    let kind = link.kind().unwrap_or("physical");
+                    let holder = format!("a link of kind {kind}");
+                    let wanted = format!("TAP {}", attachment.tap);
+                    return Err(Conflict::new(wanted, holder).into());
+                }
+                Some(left_over) if last => self.delete_link(left_over.index())?,
+                // It bears no name yet: another handle is making it.
+                Some(_) => thread::sleep(TAP_PAUSE),
+                None => match self.make(guest, attachment) {
+                    Err(error) if error.is_busy() && !last => {}
+                    made => return made,
+                },
+            }
+        }
+    }
+
+    fn make(&mut self, guest: &Guest, attachment: &Attachment) -> Result<Wire, Error> {
+        let mut options = TapOptions::new(attachment.tap).mac(attachment.gateway_mac());
+        if let Some(uid) = guest.wanted_owner() {
+            options = options.owner(uid);
+        }
+        if let Some(gid) = guest.wanted_group() {
+            options = options.group(gid);
+        }
+        self.inside(|| {
+            let tap = options.create()?;
+            Ok(Wire {
+                index: tap.index_here()?,
+                ipv6: prepare_ipv6(attachment.tap)?,
+                made: Some(tap),
+            })
+        })
+    }
+}
+
+/// A TAP that is there but not as it should be yet.
+struct Wire {
+    index: IfIndex,
+    ipv6: Ipv6,
+    /// If it was made now; it goes with this.
+    made: Option<Tap>,
+}
+
+/// How IPv6 works on a TAP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ipv6 {
+    /// The kernel has none.
+    Absent,
+    /// It is forwarded from there.
+    Forwarded,
+    /// The kernel has one switch for all interfaces.
+    Everywhere,
+}
+
+impl Wire {
+    fn configure(&self, guest: &Attachment, localnet: u32, changes: &mut Changes<'_>) {
+        let index = self.index;
+        let settings = [
+            (Ipv4Setting::Forwarding, 1),
+            (Ipv4Setting::RouteLocalnet, localnet),
+            (Ipv4Setting::AcceptSourceRoute, 0),
+        ];
+        changes.set_ipv4(index, &settings);
+        let works = |address: IpAddr| address.is_ipv4() || self.ipv6 != Ipv6::Absent;
+        for net in gateways_of(guest) {
+            let address = Address::new(index, net);
+            match net {
+                IpNet::V4(_) => changes.replace_address(&address),
+                IpNet::V6(_) if works(net.addr()) => {
+                    changes.replace_address(&address.without_dad());
+                }
+                IpNet::V6(_) => {}
+            }
+        }
+        for address in neighbours_of(guest) {
+            if works(address) {
+                changes.replace_neighbour(&Neighbour::new(index, address, guest.mac));
+            }
+        }
+        changes.set_link(&LinkChange::new(index).alias(&guest.alias()).up());
+    }
+}
+
+/// Has IPv6 work on the TAP, also where the administrator has it off for new
+/// interfaces; in the calling thread's namespace.
+fn prepare_ipv6(tap: IfName) -> Result<Ipv6, Error> {
+    match ipv6_setting(tap, Ipv6Setting::DisableIpv6) {
+        Err(Error::Unsupported { .. }) => return Ok(Ipv6::Absent),
+        Ok(0) => {}
+        Ok(_) => set_ipv6_setting(tap, Ipv6Setting::DisableIpv6, 0)?,
+        Err(error) => return Err(error),
+    }
+    // A guest is nobody's router, also while our table is gone.
+    set_ipv6_setting(tap, Ipv6Setting::AcceptRa, 0)?;
+    match set_ipv6_setting(tap, Ipv6Setting::ForceForwarding, 1) {
+        Err(Error::Unsupported { .. }) => Ok(Ipv6::Everywhere),
+        result => result.map(|()| Ipv6::Forwarded),
+    }
+}
+
+/// The addresses of a guest's TAP with their prefixes. A clone looks for the
+/// gateway in which it believes as well.
+pub(super) fn gateways_of(guest: &Attachment) -> Vec<IpNet> {
+    let [(_, ipv4), (_, ipv6)] = networks_of(guest);
+    let mut gateways = vec![ipv4, ipv6];
+    if let Connection::Rewritten(snapshot) = guest.connection() {
+        gateways.push(Ipv4Net::new_assert(snapshot.gateway_ipv4(), 32).into());
+        let gateway = snapshot.gateway_ipv6();
+        gateways.extend(gateway.map(|it| IpNet::V6(Ipv6Net::new_assert(it, 128))));
+    }
+    gateways
+}
+
+/// The addresses by which the kernel looks for a guest on its TAP.
+pub(super) fn neighbours_of(guest: &Attachment) -> impl Iterator<Item = IpAddr> {
+    let (ipv4, ipv6) = guest.own_addresses();
+    std::iter::once(ipv4.into()).chain(ipv6.map(IpAddr::from))
+}
+
+/// A TAP under its name but without its guest's is waited for, so many times
+/// for so long, before it counts as left over.
+const TAP_ATTEMPTS: u32 = 200;
+const TAP_PAUSE: Duration = Duration::from_millis(5);
+
+/// So many TAPs are configured in one burst.
+const AT_ONCE: usize = 128;

@@ -1,0 +1,200 @@
+//! Clones as elements of the owner's sets and maps.
+
+use std::collections::HashMap;
+
+use super::policy::take_tap;
+use super::{Layout, Listing};
+use crate::error::Invalid;
+use crate::guest::{Attachment, Connection, Snapshot};
+use crate::nft::{Comment, DataType, Element, Name, Set, Table};
+use crate::types::IfName;
+
+/// What is known of clones. The maps of rewritten ones are keyed by the clone's
+/// TAP and the address that is rewritten, so that a packet with another stays
+/// as it is.
+#[derive(Debug)]
+pub(crate) struct CloneMaps {
+    /// TAP . address in which the clone believes : the one that it has.
+    pub(super) clone4: Set,
+    pub(super) clone6: Set,
+    /// TAP . address that the clone has : the one in which it believes. The
+    /// comments hold the snapshot.
+    pub(super) inner4: Set,
+    pub(super) inner6: Set,
+    /// The same as the first ones of IPv4, for ARP.
+    pub(super) clone_arp: Set,
+    pub(super) inner_arp: Set,
+    /// The links that lead to clones in namespaces, where the rest is done.
+    /// The comments hold the snapshot. No rule reads them.
+    pub(super) inside4: Set,
+    pub(super) inside6: Set,
+}
+
+impl CloneMaps {
+    pub(super) fn new(table: &Table, arp: &Table, guests: u32) -> Self {
+        let map = |table, name, address| {
+            let key = [DataType::IFNAME, address];
+            Set::map(table, Name::constant(name), &key, &[address]).size(guests)
+        };
+        let inside = |name| Set::new(table, Name::constant(name), &[DataType::IFNAME]).size(guests);
+        let (ipv4, ipv6) = (DataType::IPV4_ADDR, DataType::IPV6_ADDR);
+        Self {
+            clone4: map(table, "clone4", ipv4),
+            clone6: map(table, "clone6", ipv6),
+            inner4: map(table, "inner4", ipv4),
+            inner6: map(table, "inner6", ipv6),
+            clone_arp: map(arp, "clone", ipv4),
+            inner_arp: map(arp, "inner", ipv4),
+            inside4: inside("inside4"),
+            inside6: inside("inside6"),
+        }
+    }
+
+    pub(crate) fn all(&self) -> [&Set; 8] {
+        [
+            &self.clone4,
+            &self.clone6,
+            &self.inner4,
+            &self.inner6,
+            &self.clone_arp,
+            &self.inner_arp,
+            &self.inside4,
+            &self.inside6,
+        ]
+    }
+
+    /// The elements of a clone; a guest that is none has none.
+    pub(super) fn elements<'l>(
+        &'l self,
+        guest: &Attachment,
+        put: &mut impl FnMut(&'l Set, Element),
+    ) -> Result<(), Invalid> {
+        match guest.connection() {
+            Connection::Routed => Ok(()),
+            Connection::Rewritten(snapshot) => self.rewritten(guest, snapshot, put),
+            Connection::Namespaced(snapshot) => {
+                let (notes4, notes6) = notes(snapshot);
+                let link = || Element::new(guest.tap);
+                put(&self.inside4, link().comment(Comment::new(&notes4)?));
+                if !notes6.is_empty() {
+                    put(&self.inside6, link().comment(Comment::new(&notes6)?));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn rewritten<'l>(
+        &'l self,
+        guest: &Attachment,
+        snapshot: &Snapshot,
+        put: &mut impl FnMut(&'l Set, Element),
+    ) -> Result<(), Invalid> {
+        let tap = guest.tap;
+        let name = Comment::new(guest.name())?;
+        let (notes4, notes6) = notes(snapshot);
+        let (own, inner) = (guest.ipv4, snapshot.ipv4_net().addr());
+        let clone = Element::new((tap, inner)).data(own).comment(name);
+        put(&self.clone_arp, clone.clone());
+        put(&self.clone4, clone);
+        let inner = Element::new((tap, own)).data(inner);
+        put(&self.inner_arp, inner.clone().comment(name));
+        put(&self.inner4, inner.comment(Comment::new(&notes4)?));
+        if let Some(net) = snapshot.ipv6_net() {
+            let (own, inner) = (guest.ipv6, net.addr());
+            let clone = Element::new((tap, inner)).data(own).comment(name);
+            put(&self.clone6, clone);
+            let inner = Element::new((tap, own)).data(inner);
+            put(&self.inner6, inner.comment(Comment::new(&notes6)?));
+        }
+        Ok(())
+    }
+}
+
+impl Layout {
+    /// How clones meet the host, by their TAPs.
+    pub(crate) fn clones_in(&self, listing: &Listing) -> HashMap<IfName, Connection> {
+        let Self { clones, .. } = self;
+        let rewritten = snapshots(listing, &clones.inner4, &clones.inner6).into_iter();
+        let inside = snapshots(listing, &clones.inside4, &clones.inside6).into_iter();
+        rewritten
+            .map(|(tap, snapshot)| (tap, Connection::Rewritten(snapshot)))
+            .chain(inside.map(|(tap, snapshot)| (tap, Connection::Namespaced(snapshot))))
+            .collect()
+    }
+}
+
+/// The snapshots in the comments of two sets, by the TAPs in the keys.
+fn snapshots(listing: &Listing, ipv4: &Set, ipv6: &Set) -> HashMap<IfName, Snapshot> {
+    let noted = |set: &Set| -> HashMap<IfName, String> {
+        let elements = listing.of(set).iter();
+        let noted = elements.filter_map(|element| {
+            let (tap, _) = take_tap(element.key().as_bytes())?;
+            Some((tap, element.current_comment()?.as_str().to_owned()))
+        });
+        noted.collect()
+    };
+    let notes6 = noted(ipv6);
+    let snapshots = noted(ipv4).into_iter().filter_map(|(tap, notes4)| {
+        let notes = match notes4.strip_suffix(AND_MORE) {
+            Some(notes4) => format!("{notes4} {}", notes6.get(&tap)?),
+            None => notes4,
+        };
+        Some((tap, notes.parse().ok()?))
+    });
+    snapshots.collect()
+}
+
+/// A snapshot in the comments of two elements, of which one would not hold
+/// it: what it says of IPv4, and of IPv6.
+fn notes(snapshot: &Snapshot) -> (String, String) {
+    let ipv6 = match (snapshot.ipv6_net(), snapshot.gateway_ipv6()) {
+        (Some(net), Some(gateway)) => format!("{net} via {gateway}"),
+        _ => String::new(),
+    };
+    let both = snapshot.to_string();
+    match both.strip_suffix(&*ipv6).filter(|_| !ipv6.is_empty()) {
+        Some(ipv4) => (format!("{}{AND_MORE}", ipv4.trim_end()), ipv6),
+        None => (both, ipv6),
+    }
+}
+
+/// At the end of what is said of IPv4, if something is said of IPv6.
+const AND_MORE: &str = " +";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Guest, Networks, Owner};
+
+    #[test]
+    fn snapshots_are_read_from_the_elements_of_their_clones() {
+        let owner = Owner::new("riklet").unwrap();
+        let layout = Layout::new(&owner, 16, 16).unwrap();
+        let ipv4 = "a-name-of-15-by 06:00:ac:10:00:02 172.116.100.112/24 via 172.116.100.111 \
+             02:74:77:ff:ff:fe";
+        let ipv6 = "fd00:1111:2222:3333:4444:5555:6666:7777/126 via \
+             fd00:1111:2222:3333:4444:5555:6666:7776";
+        for snapshot in [ipv4.to_owned(), format!("{ipv4} {ipv6}")] {
+            let snapshot: Snapshot = snapshot.parse().unwrap();
+            for connection in [Connection::Rewritten, Connection::Namespaced] {
+                let connection = connection(snapshot.clone());
+                let guest = Guest::new("clone").unwrap().connection(connection.clone());
+                let guest = Networks::default().attachment(&owner, &guest, 3).unwrap();
+                let mut elements: Vec<(&Set, Vec<Element>)> = Vec::new();
+                layout
+                    .clones
+                    .elements(&guest, &mut |set, element| {
+                        elements.push((set, vec![element]));
+                    })
+                    .unwrap();
+                let mut listing = Listing::default();
+                for (set, elements) in elements {
+                    listing.take(set, elements);
+                }
+                let read = layout.clones_in(&listing);
+                assert_eq!(read, HashMap::from([(guest.tap(), connection)]));
+            }
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! A guest in the place of a pod.
+
+mod cni;
+mod conflicts;
+mod crash;
+mod dhcp;
+mod nabla_defects;
+mod pod;
+mod scenes;
+
+use libtest_mimic::Trial;
+
+pub(crate) use crash::be_agent;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    [
+        cni::trials(),
+        conflicts::trials(),
+        crash::trials(),
+        dhcp::trials(),
+        nabla_defects::trials(),
+        scenes::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
