@@ -4,9 +4,11 @@
 use std::fmt;
 
 use crate::IfIndex;
-use crate::wire::uapi::pkt_cls::{TC_ACT_PIPE, TC_ACT_STOLEN, TCA_ACT_KIND, TCA_ACT_OPTIONS};
+use crate::wire::uapi::pkt_cls::{
+    TC_ACT_PIPE, TC_ACT_STOLEN, TCA_ACT_COOKIE, TCA_ACT_KIND, TCA_ACT_OPTIONS,
+};
 use crate::wire::uapi::tc_mirred::{TCA_EGRESS_MIRROR, TCA_EGRESS_REDIR, TCA_MIRRED_PARMS};
-use crate::wire::{Attr, Attrs, DecodeError, Nest, Writer};
+use crate::wire::{Attr, Attrs, DecodeError, Fields, Nest, Writer};
 
 /// What becomes of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -20,13 +22,14 @@ pub enum Action {
 
 impl Action {
     /// As the one action of a filter, in its attribute `list`.
-    pub(super) fn encode(self, list: Attr<Nest>, out: &mut Writer<'_>) {
+    pub(super) fn encode(self, cookie: Option<&[u8]>, list: Attr<Nest>, out: &mut Writer<'_>) {
         out.nest(list, |out| {
             out.nest(FIRST, |out| {
                 out.put(TCA_ACT_KIND, MIRRED);
                 out.nest(TCA_ACT_OPTIONS, |out| {
                     out.put(TCA_MIRRED_PARMS, &self.parameters());
                 });
+                out.put_some(TCA_ACT_COOKIE, cookie);
             });
         });
     }
@@ -54,33 +57,27 @@ impl Action {
         bytes
     }
 
-    /// The action of a filter, if it has one only and that is one of these.
-    pub(super) fn decode(list: Attrs<'_>) -> Result<Option<Self>, DecodeError> {
+    /// The action of a filter, if it has one only and that is one of these,
+    /// and its cookie.
+    pub(super) fn decode(list: Attrs<'_>) -> Result<(Option<Self>, Option<&[u8]>), DecodeError> {
         let mut actions = list;
         let (Some(first), None) = (actions.next().transpose()?, actions.next()) else {
-            return Ok(None);
+            return Ok((None, None));
         };
-        let (mut is_mirred, mut parameters) = (false, None);
-        for attribute in first.nested() {
-            let attribute = attribute?;
-            match attribute.kind() {
-                kind if kind == TCA_ACT_KIND => is_mirred = attribute.get(TCA_ACT_KIND)? == MIRRED,
-                kind if kind == TCA_ACT_OPTIONS => {
-                    parameters = attribute.nested().find(TCA_MIRRED_PARMS)?;
-                }
-                _ => {}
+        let first = Fields::<7>::read(first.nested())?;
+        let parameters = match first.get(TCA_ACT_OPTIONS)? {
+            Some(options) if first.get(TCA_ACT_KIND)? == Some(MIRRED) => {
+                options.find(TCA_MIRRED_PARMS)?
             }
-        }
-        Ok(parameters.filter(|_| is_mirred).and_then(Self::of))
+            _ => None,
+        };
+        Ok((parameters.and_then(Self::of), first.get(TCA_ACT_COOKIE)?))
     }
 
     fn of(parameters: &[u8]) -> Option<Self> {
         let field = |number| parameters.chunks_exact(4).nth(number)?.try_into().ok();
         let to = IfIndex::new(u32::from_ne_bytes(field(6)?)).ok()?;
-        match (
-            i32::from_ne_bytes(field(2)?),
-            i32::from_ne_bytes(field(5)?),
-        ) {
+        match (i32::from_ne_bytes(field(2)?), i32::from_ne_bytes(field(5)?)) {
             (TC_ACT_STOLEN, TCA_EGRESS_REDIR) => Some(Self::Redirect(to)),
             (TC_ACT_PIPE, TCA_EGRESS_MIRROR) => Some(Self::Mirror(to)),
             _ => None,

@@ -28,10 +28,12 @@ pub struct Filter {
     chain: u32,
     classifier: Classifier,
     action: Option<Action>,
+    cookie: Option<Box<[u8]>>,
 }
 
 /// Which packets a filter looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Hook {
     /// Those that the interface takes in.
     Ingress,
@@ -74,6 +76,7 @@ impl Filter {
             chain: 0,
             classifier: Classifier::U32,
             action: Some(action),
+            cookie: None,
         }
     }
 
@@ -89,6 +92,14 @@ impl Filter {
     #[must_use]
     pub fn priority(mut self, priority: u16) -> Self {
         self.priority = priority;
+        self
+    }
+
+    /// Has its action carry these bytes, at most 16, which the kernel keeps and
+    /// shows: whose it is, for example.
+    #[must_use]
+    pub fn cookie(mut self, cookie: &[u8]) -> Self {
+        self.cookie = Some(cookie.into());
         self
     }
 
@@ -122,6 +133,11 @@ impl Filter {
         self.action
     }
 
+    /// The bytes that its action carries.
+    pub fn cookie_bytes(&self) -> Option<&[u8]> {
+        self.cookie.as_deref()
+    }
+
     /// Whether it does this to every packet, by whatever classifier.
     pub fn does(&self, action: Action) -> bool {
         let every = !matches!(self.classifier, Classifier::Other(_)) && self.chain == 0;
@@ -129,6 +145,13 @@ impl Filter {
     }
 
     pub(crate) fn check(&self) -> Result<(), Invalid> {
+        match &self.cookie {
+            Some(cookie) if !(1..=COOKIE_MAX).contains(&cookie.len()) => {
+                let why = "does not have 1 to 16 bytes";
+                return Err(Invalid::new("cookie", cookie.escape_ascii(), why));
+            }
+            _ => {}
+        }
         match (&self.classifier, self.action) {
             (Classifier::Other(kind), _) => {
                 let why = "is of a kind that can be deleted but not added";
@@ -149,10 +172,12 @@ impl Filter {
         };
         out.nest(TCA_OPTIONS, |out| match self.classifier {
             Classifier::U32 => {
-                action.encode(TCA_U32_ACT, out);
+                action.encode(self.cookie.as_deref(), TCA_U32_ACT, out);
                 out.put(TCA_U32_SEL, &EVERY);
             }
-            Classifier::Matchall => action.encode(TCA_MATCHALL_ACT, out),
+            Classifier::Matchall => {
+                action.encode(self.cookie.as_deref(), TCA_MATCHALL_ACT, out);
+            }
             Classifier::Other(_) => {}
         });
     }
@@ -204,6 +229,10 @@ impl Filter {
             "matchall" => Classifier::Matchall,
             other => Classifier::Other(other.into()),
         };
+        let (action, cookie) = match actions {
+            Some(actions) => Action::decode(actions)?,
+            None => (None, None),
+        };
         let [priority_1, priority_0, protocol @ ..] = header.info.to_be_bytes();
         let egress = header.parent == Hook::Egress.parent();
         Ok(Self {
@@ -214,7 +243,8 @@ impl Filter {
             handle: header.handle,
             chain: fields.get(TCA_CHAIN)?.unwrap_or(0),
             classifier,
-            action: actions.map(Action::decode).transpose()?.flatten(),
+            action,
+            cookie: cookie.map(Into::into),
         })
     }
 }
@@ -257,6 +287,9 @@ const EVERY: [u8; 32] = {
     bytes[2] = 1;
     bytes
 };
+
+/// `TC_COOKIE_MAX_SIZE` of `linux/pkt_cls.h`.
+const COOKIE_MAX: usize = 16;
 
 /// `TC_U32_UNODE` and `TC_U32_UHASH` of `linux/pkt_cls.h`: the part of a
 /// handle of `u32` that is zero for a hash table.

@@ -38,7 +38,25 @@ impl Header {
         message: &Message<'a>,
     ) -> Result<(Self, IfIndex, Fields<'a, 16>), DecodeError> {
         let (header, attrs) = message.split::<20>()?;
-        let [_, _, _, _, index @ .., h0, h1, h2, h3, p0, p1, p2, p3, i0, i1, i2, i3] = *header;
+        let [
+            _,
+            _,
+            _,
+            _,
+            index @ ..,
+            h0,
+            h1,
+            h2,
+            h3,
+            p0,
+            p1,
+            p2,
+            p3,
+            i0,
+            i1,
+            i2,
+            i3,
+        ] = *header;
         let index = IfIndex::new(u32::from_ne_bytes(index)).map_err(|_| DecodeError::Range {
             what: "tcm_ifindex",
         })?;

@@ -6,6 +6,7 @@ uapi! {
     "linux/pkt_cls.h";
     TCA_ACT_KIND: Text = 1;
     TCA_ACT_OPTIONS: Nest = 2;
+    TCA_ACT_COOKIE: Bytes = 6;
     TCA_MATCHALL_ACT: Nest = 2;
     TCA_U32_SEL: Bytes = 5;
     TCA_U32_ACT: Nest = 7;
