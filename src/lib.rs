@@ -60,6 +60,9 @@ mod pod;
 mod protocol;
 #[cfg(feature = "proxied")]
 mod proxied;
+#[cfg(feature = "__recording")]
+#[doc(hidden)]
+pub mod recording;
 pub mod redirected;
 #[cfg(feature = "relay")]
 mod relay;
