@@ -62,6 +62,9 @@ mod pool;
 mod protocol;
 #[cfg(feature = "proxied")]
 mod proxied;
+#[cfg(feature = "__recording")]
+#[doc(hidden)]
+pub mod recording;
 #[cfg(feature = "relay")]
 mod relay;
 pub mod route;
