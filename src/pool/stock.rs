@@ -28,8 +28,8 @@ pub(super) struct State {
     /// The numbers of those that came back and are yet to be taken down.
     pub(super) returned: BTreeSet<u64>,
     pub(super) failure: Option<Failure>,
-    /// How many attempts have failed.
-    failures: u64,
+    /// How many attempts have begun.
+    begun: u64,
     /// How many users wait.
     waiting: usize,
     closing: bool,
@@ -41,6 +41,8 @@ pub(super) struct Failure {
     pub(super) error: Arc<Error>,
     /// Whether some were to be made; else they were to be taken down.
     of_making: bool,
+    /// Which attempt it was.
+    number: u64,
     at: Instant,
     pause: Duration,
 }
@@ -73,8 +75,8 @@ impl Stock {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until `look` finds something, an attempt fails, or `patience` is
-    /// over. The filler is told what was found and what is waited for.
+    /// Waits until `look` finds something, an attempt fails that has begun
+    /// since, or `patience` is over. The filler is told what was found and what is waited for.
     pub(super) fn await_news<T>(
         &self,
         patience: Duration,
@@ -86,13 +88,13 @@ impl Stock {
             self.work.notify_one();
             return Ok(found);
         }
-        let (start, before) = (Instant::now(), state.failures);
+        let (start, before) = (Instant::now(), state.begun);
         state.waiting = state.waiting.saturating_add(1);
         self.work.notify_one();
         let result = loop {
             let left = patience.saturating_sub(start.elapsed());
-            if (state.failures != before || left.is_zero())
-                && let Some(failure) = state.lasting_failure()
+            if let Some(failure) = state.lasting_failure()
+                && (failure.number > before || left.is_zero())
             {
                 break Err(PoolError::Failed(Arc::clone(&failure.error)));
             }
@@ -122,6 +124,7 @@ impl Stock {
             if pause.is_zero()
                 && let Some(task) = state.task(self.wanted)
             {
+                state.begun = state.begun.wrapping_add(1);
                 return Some(task);
             }
             let waited = if pause.is_zero() {
@@ -162,10 +165,10 @@ impl Stock {
         state.failure = Some(Failure {
             error: Arc::new(error),
             of_making,
+            number: state.begun,
             at: Instant::now(),
             pause,
         });
-        state.failures = state.failures.wrapping_add(1);
         drop(state);
         self.news.notify_all();
     }

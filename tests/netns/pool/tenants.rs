@@ -116,12 +116,15 @@ fn addresses_in_flows(world: &World) -> HashSet<std::net::IpAddr> {
     world.node.run(list).unwrap()
 }
 
-/// What the kernel remembers of a network's neighbours where its TAP is.
+/// The neighbours that the kernel knows where a network's TAP is, besides
+/// groups.
 fn neighbours(world: &World, network: &Attachment) -> Vec<Neighbour> {
     let list = || {
         let mut rtnl = Rtnl::open().unwrap();
         let tap = rtnl.link(network.vmm_tap()).unwrap().unwrap();
-        rtnl.neighbours(Some(tap.index())).unwrap()
+        let all = rtnl.neighbours(Some(tap.index())).unwrap().into_iter();
+        all.filter(|one| !one.ip().is_multicast())
+            .collect::<Vec<_>>()
     };
     match network.namespace() {
         Some(name) => NetNs::open_named(name).unwrap().run(list).unwrap(),
