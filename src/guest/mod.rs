@@ -175,6 +175,11 @@ impl Guest {
         })
     }
 
+    /// The same under another name.
+    pub(crate) fn named(self, name: GuestName) -> Self {
+        Self { name, ..self }
+    }
+
     pub(crate) fn wanted_owner(&self) -> Option<u32> {
         self.tap_owner
     }

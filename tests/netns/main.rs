@@ -43,6 +43,7 @@ mod plan;
 mod plan_policy;
 mod planner;
 mod policy;
+mod pool;
 mod proxied;
 mod ranges;
 mod rates;
@@ -112,6 +113,7 @@ fn main() -> ExitCode {
         plan_policy::trials(),
         repair::trials(),
         policy::trials(),
+        pool::trials(),
         proxied::trials(),
         rates::trials(),
         ranges::trials(),
