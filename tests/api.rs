@@ -12,9 +12,9 @@ use tapwire::nft::{
 use tapwire::route::{Address, Link, Neighbour, Route, RoutingRule, Rtnl, Watch};
 use tapwire::sys::{NetNs, Socket, Tap, TapOptions};
 use tapwire::{
-    Attachment, Error, Exposed, Exposure, Guest, Host, IfIndex, IfName, Mac, Networks, Owner,
-    Proxied, ProxiedCounters, ProxiedHandle, ProxiedNotice, ProxiedSettings, Relay, RelayCounters,
-    RelaySettings, Settings, Topology,
+    Attachment, Elsewhere, Error, Exposed, Exposure, Guest, Host, IfIndex, IfName, Mac, Networks,
+    Owner, Proxied, ProxiedCounters, ProxiedHandle, ProxiedNotice, ProxiedSettings, Relay,
+    RelayCounters, RelaySettings, Settings, Topology,
 };
 
 const fn handle<T: Send + 'static>() {}
@@ -40,6 +40,7 @@ const _: () = {
     value::<PodInterface>();
     value::<GuestConfig>();
     value::<ResponderCounters>();
+    value::<Elsewhere>();
     value::<Exposed>();
     value::<Exposure>();
     value::<Guest>();

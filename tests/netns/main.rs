@@ -27,6 +27,7 @@ mod crash;
 mod cut;
 mod dhcp;
 mod egress;
+mod elsewhere;
 mod expose;
 mod exposure;
 mod host;
@@ -94,6 +95,7 @@ fn main() -> ExitCode {
         cut::trials(),
         dhcp::trials(),
         egress::trials(),
+        elsewhere::trials(),
         expose::trials(),
         exposure::trials(),
         host::trials(),
