@@ -131,7 +131,7 @@ impl Host {
         let peers = self.known.peers_of(before).into_iter();
         let peers: HashSet<IpAddr> = peers
             .filter(|peer| !now.is_peer_of(peer))
-            .flat_map(|peer| peer.addresses())
+            .flat_map(Attachment::addresses)
             .collect();
         let begun_by_guest = |flow: &Flow| {
             let to = flow.original();

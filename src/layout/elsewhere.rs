@@ -103,7 +103,7 @@ mod tests {
             .elements(&guest, &mut |set, element| listing.take(set, vec![element]))
             .unwrap();
         let found: Vec<_> = layout.elsewhere_in(&listing).collect();
-        assert_eq!(found, [(guest.tap, link, guest.name.clone())]);
+        assert_eq!(found, [(guest.tap, link, guest.name)]);
         assert_eq!(listing.of(&layout.elsewhere.behind4).len(), 1);
         assert!(listing.of(&layout.elsewhere.behind6).is_empty());
     }

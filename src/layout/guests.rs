@@ -30,8 +30,11 @@ impl Layout {
         put: &mut impl FnMut(&'l Set, Element),
     ) -> Result<(), Invalid> {
         let [self4, self6] = self_elements(guest)?;
-        self4.into_iter().for_each(|it| put(&self.self4, it));
-        self6.into_iter().for_each(|it| put(&self.self6, it));
+        for (set, own) in [(&self.self4, self4), (&self.self6, self6)] {
+            if let Some(own) = own {
+                put(set, own);
+            }
+        }
         if guest.elsewhere().is_some() {
             return self.elsewhere.elements(guest, put);
         }
