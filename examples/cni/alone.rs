@@ -85,6 +85,11 @@ pub(crate) fn check(call: &Call, config: &Config) -> Result<(), Failure> {
         let attached = guests.iter().find(|it| it.name() == call.guest.as_str());
         let attached = attached.ok_or_else(absent)?;
         let addresses = [attached.ipv4().into(), attached.ipv6().into()];
+        let mut asked_for = config.ips.iter().map(IpNet::addr);
+        if let Some(other) = asked_for.find(|address| !addresses.contains(address)) {
+            let why = "is not the guest's";
+            return Err(Failure::told(Code::Check, format!("ips: {other}"), why));
+        }
         let mut all = Wanted::new().guest(wanted);
         all.extend(ports::exposures(config, &addresses)?);
         let plan = host.plan(&all)?;

@@ -22,6 +22,7 @@ mod balance;
 mod beside;
 mod bridged;
 mod clones;
+mod cni;
 mod conntrack;
 mod crash;
 mod cut;
@@ -90,6 +91,7 @@ fn main() -> ExitCode {
         beside::trials(),
         bridged::trials(),
         clones::trials(),
+        cni::trials(),
         conntrack::trials(),
         crash::trials(),
         cut::trials(),
