@@ -2,7 +2,9 @@
 
 use ipnet::IpNet;
 use serde_json::{Value, json};
+use tapwire::Mac;
 use tapwire::bridged::{BridgePlan, Bridged, PodInterface, restore};
+use tapwire::route::Rtnl;
 
 use crate::call::{Call, or_nothing};
 use crate::config::Config;
@@ -17,27 +19,52 @@ pub(crate) fn add(call: &Call, config: &Config, previous: &Value) -> Result<Valu
     let addresses = results::firsts(&addresses);
     // Refused, if at all, before anything is changed.
     ports::exposures(config, &addresses)?;
-    let had = call
-        .in_pod(|| Ok(Bridged::find(call.interface)?))?
-        .is_some();
-    let bridged = call.in_pod(|| take_over(call, config))?;
-    if let Err(failure) = settle(call, config, &addresses, &bridged) {
-        if !had {
+    let place = call.in_pod(|| take_place(call, config))?;
+    let outcome = ports::open(call, config, &addresses)
+        .and_then(|()| Store::new(config).write(&call.guest, &told(call, config, &place.bridged)));
+    if let Err(failure) = outcome {
+        if place.is_new {
             // The first failure is the one to tell.
             let _undone = delete(call, config);
         }
         return Err(failure);
     }
-    let told = told(call, config, &bridged);
     let mut result = previous.clone();
-    let own = call.in_pod(|| {
-        let link = tapwire::route::Rtnl::open()?.link(bridged.tap())?;
-        Ok(link.and_then(|link| link.mac()))
-    })?;
-    let (tap, mac) = (bridged.tap(), bridged.config().mac());
-    results::add_tap(&mut result, call, tap, own.unwrap_or(mac), mac);
-    results::put(&mut result, "guest", told);
+    let (tap, mac) = (place.bridged.tap(), place.bridged.config().mac());
+    results::add_tap(&mut result, call, tap, place.mac.unwrap_or(mac), mac);
+    results::put(&mut result, "guest", told(call, config, &place.bridged));
     Ok(result)
+}
+
+/// The pod's place, taken.
+struct Place {
+    bridged: Bridged,
+    /// Whether it was not before.
+    is_new: bool,
+    /// The TAP's own address.
+    mac: Option<Mac>,
+}
+
+/// All that is done in the pod's namespace, or nothing.
+fn take_place(call: &Call, config: &Config) -> Result<Place, Failure> {
+    let is_new = Bridged::find(call.interface)?.is_none();
+    let bridged = take_over(call, config)?;
+    let limited = rates::set(&config.bandwidth, call.interface, bridged.tap());
+    let found = limited.and_then(|()| Ok(Rtnl::open()?.link(bridged.tap())?));
+    match found {
+        Ok(link) => Ok(Place {
+            mac: link.and_then(|link| link.mac()),
+            bridged,
+            is_new,
+        }),
+        Err(failure) => {
+            if is_new {
+                // The first failure is the one to tell.
+                let _undone = give_back(call);
+            }
+            Err(failure)
+        }
+    }
 }
 
 fn take_over(call: &Call, config: &Config) -> Result<Bridged, Failure> {
@@ -66,17 +93,6 @@ fn take_over(call: &Call, config: &Config) -> Result<Bridged, Failure> {
         plan = plan.multi_queue();
     }
     Ok(plan.take_over()?)
-}
-
-fn settle(
-    call: &Call,
-    config: &Config,
-    addresses: &[std::net::IpAddr],
-    bridged: &Bridged,
-) -> Result<(), Failure> {
-    call.in_pod(|| rates::set(&config.bandwidth, call.interface, bridged.tap()))?;
-    ports::open(call, config, addresses)?;
-    Store::new(config).write(&call.guest, &told(call, config, bridged))
 }
 
 fn told(call: &Call, config: &Config, bridged: &Bridged) -> Value {
@@ -114,9 +130,11 @@ pub(crate) fn check(call: &Call, config: &Config, previous: &Value) -> Result<()
 /// DEL: the ports first, so that nothing is led to who comes next.
 pub(crate) fn delete(call: &Call, config: &Config) -> Result<(), Failure> {
     ports::close(call, config)?;
-    call.inside(|| {
-        or_nothing(restore(call.interface).map(drop))?;
-        rates::remove(call.interface)
-    })?;
+    call.inside(|| give_back(call))?;
     Ok(())
+}
+
+fn give_back(call: &Call) -> Result<(), Failure> {
+    or_nothing(restore(call.interface).map(drop))?;
+    rates::remove(call.interface)
 }

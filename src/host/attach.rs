@@ -65,7 +65,11 @@ impl Host {
             kind: "guest",
             name: name.into(),
         };
-        let guest = self.known.guest_of_name(name).cloned().ok_or_else(absent)?;
+        let Some(guest) = self.known.guest_of_name(name).cloned() else {
+            // An agent may have been killed behind the last step but this.
+            self.close_loopback_elsewhere()?;
+            return Err(absent());
+        };
         self.take_away(&[guest])
     }
 

@@ -300,6 +300,7 @@ impl Host {
             return Ok(());
         }
         self.cut_all_but(in_force)?;
+        self.close_loopback_elsewhere()?;
         self.swept = true;
         Ok(())
     }

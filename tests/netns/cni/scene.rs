@@ -76,8 +76,6 @@ impl Vm {
         });
         inside(&netns, || {
             ip("link set lo up");
-            // A route has its source only when nobody else was found to have it.
-            set("net/ipv6/conf/eth0/accept_dad", "0");
             for line in told["commands"].as_array().unwrap() {
                 let line = line.as_str().unwrap();
                 ip(line.strip_prefix("ip ").unwrap());
