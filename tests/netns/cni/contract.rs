@@ -107,7 +107,7 @@ fn bad_input_is_told_by_its_number_and_changes_nothing() {
     );
     refused(
         4,
-        elsewhere(&|place| place.netns = "/etc/passwd".to_owned()),
+        elsewhere(&|place| "/etc/passwd".clone_into(&mut place.netns)),
     );
     refused(4, elsewhere(&|place| place.netns.clear()));
     refused(4, scene.node(|| call("ADD", None, &good.to_string())));
