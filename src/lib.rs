@@ -79,7 +79,8 @@ pub use conflict::Conflict;
 pub use error::Error;
 pub use exposure::{Balance, Destination, Exposure, Label, Ports, Protocol, Target};
 pub use guest::{
-    Attachment, Connection, Egress, Guest, GuestName, Networks, Policy, Rate, Service, Snapshot,
+    Attachment, Connection, Egress, Elsewhere, Guest, GuestName, Networks, Policy, Rate, Service,
+    Snapshot,
 };
 pub use host::{Dropped, Exposed, Flows, Host, Ownership, Settings, Traffic, Watch};
 pub use owner::Owner;

@@ -14,9 +14,9 @@ use tapwire::route::tc::{Filter, Qdisc};
 use tapwire::route::{Address, Link, Neighbour, Route, RoutingRule, Rtnl, Watch};
 use tapwire::sys::{NetNs, Socket, Tap, TapOptions};
 use tapwire::{
-    Attachment, Error, Exposed, Exposure, Guest, Host, IfIndex, IfName, Mac, Networks, Owner, Pool,
-    PoolCounts, PoolError, PoolSettings, Proxied, ProxiedCounters, ProxiedHandle, ProxiedNotice,
-    ProxiedSettings, Relay, RelayCounters, RelaySettings, Settings, Topology,
+    Attachment, Elsewhere, Error, Exposed, Exposure, Guest, Host, IfIndex, IfName, Mac, Networks,
+    Owner, Pool, PoolCounts, PoolError, PoolSettings, Proxied, ProxiedCounters, ProxiedHandle,
+    ProxiedNotice, ProxiedSettings, Relay, RelayCounters, RelaySettings, Settings, Topology,
 };
 
 const fn handle<T: Send + 'static>() {}
@@ -47,6 +47,7 @@ const _: () = {
     value::<Redirected>();
     value::<GuestConfig>();
     value::<ResponderCounters>();
+    value::<Elsewhere>();
     value::<Exposed>();
     value::<Exposure>();
     value::<Guest>();

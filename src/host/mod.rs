@@ -3,6 +3,7 @@
 mod attach;
 mod bulk;
 mod conflicts;
+mod elsewhere;
 mod expose;
 mod exposures;
 mod flows;
@@ -253,6 +254,7 @@ impl Host {
             }
         }
         self.remove_strays()?;
+        self.close_loopback_elsewhere()?;
         self.stop_forwarding_on_uplinks()?;
         self.remove_shim()?;
         self.batch.clear();

@@ -555,6 +555,13 @@ pub(crate) fn kill_program(program: &Path, arguments: &[&str], moment: &Moment) 
     assert_eq!(output.status.signal(), Some(SIGKILL), "{call}: {words}");
 }
 
+/// Runs a program and kills it at this moment, if it gets there.
+pub(crate) fn kill_or_run(program: &Path, arguments: &[&str], moment: &Moment) {
+    let Moment { name, number, .. } = moment;
+    let inject = format!("inject={name}:signal=KILL:when={number}");
+    strace_program(program, &["-o", "/dev/null", "-e", &inject], arguments);
+}
+
 /// Runs a program, of which one system call fails.
 pub(crate) fn refuse_program(program: &Path, arguments: &[&str], moment: &Moment) -> Output {
     let Moment { name, number, .. } = moment;

@@ -22,11 +22,13 @@ mod balance;
 mod beside;
 mod bridged;
 mod clones;
+mod cni;
 mod conntrack;
 mod crash;
 mod cut;
 mod dhcp;
 mod egress;
+mod elsewhere;
 mod expose;
 mod exposure;
 mod host;
@@ -94,11 +96,13 @@ fn main() -> ExitCode {
         beside::trials(),
         bridged::trials(),
         clones::trials(),
+        cni::trials(),
         conntrack::trials(),
         crash::trials(),
         cut::trials(),
         dhcp::trials(),
         egress::trials(),
+        elsewhere::trials(),
         expose::trials(),
         exposure::trials(),
         host::trials(),
