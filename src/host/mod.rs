@@ -3,6 +3,7 @@
 mod attach;
 mod bulk;
 mod conflicts;
+mod enlarge;
 mod expose;
 mod exposures;
 mod flows;

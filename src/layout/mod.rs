@@ -33,7 +33,7 @@ use crate::owner::Owner;
 
 /// The version of the layout, kept in the comments of the tables. Tables of an
 /// older one are made anew; see [`schema_of`].
-const SCHEMA: u32 = 3;
+const SCHEMA: u32 = 4;
 
 /// The sets and maps of an owner, and the tables that hold them.
 #[derive(Debug)]
@@ -121,8 +121,8 @@ impl Layout {
                 None => batch.create(set),
             };
         }
-        self.create_rules(batch);
-        self.create_arp_rules(batch);
+        self.add_rules(batch);
+        self.add_arp_rules(batch);
     }
 
     /// Removes all of it.
