@@ -59,6 +59,9 @@ pub mod plan;
 mod protocol;
 #[cfg(feature = "proxied")]
 mod proxied;
+#[cfg(feature = "__recording")]
+#[doc(hidden)]
+pub mod recording;
 #[cfg(feature = "relay")]
 mod relay;
 pub mod route;

@@ -55,7 +55,9 @@ fn take_over(older: &str) {
         feed("nft", &["-f", "-"], &older);
     };
     world.node.run(load).unwrap();
-    assert!(ask(&world.outside, Protocol::Tcp, at(NODE[0], 80), SOON).is_some());
+    for _ in 0..6 {
+        assert!(ask(&world.outside, Protocol::Tcp, at(NODE[0], 80), SOON).is_some());
+    }
     let (mut host, answers) = flowing(&world, || world.host());
     assert!(answers > 3);
     assert_eq!(host.guests().unwrap(), [guest]);
