@@ -98,13 +98,12 @@ impl Host {
     }
 }
 
+/// A set, the size that has room for all, and what is in it.
+type Full<'l> = (&'l Set, u32, Vec<Element>);
+
 /// The sets that have no room for what `more` adds, with the size that has,
 /// and what is in them.
-fn full_sets<'l>(
-    layout: &'l Layout,
-    nft: &mut Nft,
-    more: &Batch,
-) -> Result<Vec<(&'l Set, u32, Vec<Element>)>, Error> {
+fn full_sets<'l>(layout: &'l Layout, nft: &mut Nft, more: &Batch) -> Result<Vec<Full<'l>>, Error> {
     let more_of = additions(Some(more))?;
     let mut listed = Vec::new();
     for table in layout.tables() {

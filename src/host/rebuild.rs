@@ -143,7 +143,8 @@ impl Host {
 
     /// Makes the tables anew, with all elements of the sets that stay and
     /// their counters, and with what `more` adds, in one transaction. A
-    /// packet meets the old or the new one of each base chain.
+    /// packet meets the old tables or the new; only one that is between the two
+    /// base chains of a hook at that very moment meets neither of them there.
     ///
     /// # Errors
     /// [`Error::Stale`] if someone changed the ruleset since `generation`.

@@ -81,7 +81,7 @@ fn enlarging_hundreds_of_times_leads_no_packet_astray() {
             }
         };
         std::thread::scope(|scope| {
-            scope.spawn(|| world.outside.run(&storm).unwrap());
+            scope.spawn(|| world.outside.run(storm).unwrap());
             for power in 0..8 {
                 host.apply(&wanted(1 << power)).unwrap();
             }
