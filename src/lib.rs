@@ -22,7 +22,7 @@
 //! [`Host::watch`] keeps it so.
 //!
 //! A guest can also take the place of a pod whose interface someone else has
-//! made: [`bridged`].
+//! made: [`bridged`], or where a bridge is not wanted [`redirected`].
 //!
 //! The rooms below it are public too: [`nft`], [`route`] and [`conntrack`]
 //! speak to the kernel's subsystems in typed values; [`conn`], [`sys`] and
@@ -56,12 +56,14 @@ pub mod nft;
 mod notation;
 mod owner;
 pub mod plan;
+mod pod;
 mod protocol;
 #[cfg(feature = "proxied")]
 mod proxied;
 #[cfg(feature = "__recording")]
 #[doc(hidden)]
 pub mod recording;
+pub mod redirected;
 #[cfg(feature = "relay")]
 mod relay;
 pub mod route;

@@ -9,6 +9,8 @@ use tapwire::guest::GuestConfig;
 use tapwire::nft::{
     self, Batch, Chain, Element, Event, Flowtable, NamedObject, Nft, Rule, Set, Snapshot, Table,
 };
+use tapwire::redirected::{RedirectPlan, Redirected};
+use tapwire::route::tc::{Filter, Qdisc};
 use tapwire::route::{Address, Link, Neighbour, Route, RoutingRule, Rtnl, Watch};
 use tapwire::sys::{NetNs, Socket, Tap, TapOptions};
 use tapwire::{
@@ -38,6 +40,8 @@ const _: () = {
     value::<BridgePlan>();
     value::<Bridged>();
     value::<PodInterface>();
+    value::<RedirectPlan>();
+    value::<Redirected>();
     value::<GuestConfig>();
     value::<ResponderCounters>();
     value::<Exposed>();
@@ -72,6 +76,8 @@ const _: () = {
     value::<Neighbour>();
     value::<Route>();
     value::<RoutingRule>();
+    value::<Qdisc>();
+    value::<Filter>();
     value::<Flow>();
     value::<FlowFilter>();
     value::<Exchange>();

@@ -47,6 +47,7 @@ mod proxied;
 mod ranges;
 mod rates;
 mod real_guest;
+mod redirected;
 mod relay;
 mod repair;
 mod repoint;
@@ -70,7 +71,10 @@ mod world;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    if let Some(code) = planner::be_agent().or_else(bridged::be_agent) {
+    if let Some(code) = planner::be_agent()
+        .or_else(bridged::be_agent)
+        .or_else(redirected::be_agent)
+    {
         return code;
     }
     let arguments = libtest_mimic::Arguments::from_args();
@@ -112,6 +116,7 @@ fn main() -> ExitCode {
         rates::trials(),
         ranges::trials(),
         real_guest::trials(),
+        redirected::trials(),
         relay::trials(),
         repoint::trials(),
         riklet::trials(),
