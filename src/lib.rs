@@ -22,7 +22,8 @@
 //! [`Host::watch`] keeps it so.
 //!
 //! A guest can also take the place of a pod whose interface someone else has
-//! made: [`bridged`], or where a bridge is not wanted [`redirected`].
+//! made: [`bridged`], or where a bridge is not wanted [`redirected`]. It can
+//! have a part of a network card: [`passthrough`].
 //!
 //! The rooms below it are public too: [`nft`], [`route`] and [`conntrack`]
 //! speak to the kernel's subsystems in typed values; [`conn`], [`sys`] and
@@ -55,6 +56,7 @@ pub mod nft;
 #[cfg(feature = "serde")]
 mod notation;
 mod owner;
+pub mod passthrough;
 pub mod plan;
 mod pod;
 mod protocol;

@@ -39,6 +39,7 @@ mod namespaced;
 mod nft;
 mod ownership;
 mod packet;
+mod passthrough;
 mod plan;
 mod plan_policy;
 mod planner;
@@ -108,6 +109,7 @@ fn main() -> ExitCode {
         namespaced::trials(),
         nft::trials(),
         ownership::trials(),
+        passthrough::trials(),
         plan::trials(),
         plan_policy::trials(),
         repair::trials(),
