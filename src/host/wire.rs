@@ -33,7 +33,9 @@ impl Host {
         for some in guests.chunks(AT_ONCE) {
             let mut wires = Vec::with_capacity(some.len());
             let mut inside = self.settle_namespaces(some)?;
-            for &(guest, attachment, is_new) in some {
+            let here = some.iter().filter(|(_, it, _)| it.elsewhere().is_none());
+            let here: Vec<_> = here.copied().collect();
+            for &(guest, attachment, is_new) in &here {
                 wires.push(match inside.remove(&attachment.tap) {
                     Some(index) => Wire {
                         index,
@@ -48,7 +50,7 @@ impl Host {
             }
             let known = &self.known;
             self.rtnl.apply(|changes| {
-                for (wire, (_, attachment, _)) in wires.iter().zip(some) {
+                for (wire, (_, attachment, _)) in wires.iter().zip(&here) {
                     let localnet = u32::from(known.serves_loopback(attachment));
                     wire.name(attachment, localnet, changes);
                 }
@@ -57,10 +59,17 @@ impl Host {
                 made.set_persistent(true)?;
             }
             self.rtnl.apply(|changes| {
-                for (wire, (_, attachment, _)) in wires.iter().zip(some) {
+                for (wire, (_, attachment, _)) in wires.iter().zip(&here) {
                     wire.raise(attachment, changes);
                 }
             })?;
+            for (_, attachment, _) in some {
+                if let Some(place) = attachment.elsewhere()
+                    && self.known.serves_loopback(attachment)
+                {
+                    self.open_loopback_elsewhere(place.link())?;
+                }
+            }
         }
         Ok(())
     }
@@ -210,7 +219,7 @@ fn prepare_ipv6(guest: &Attachment) -> Result<Ipv6, Error> {
 fn speaks_by_its_gateway(guest: &Attachment) -> bool {
     let is_link_local = |gateway: Ipv6Addr| gateway.is_unicast_link_local();
     match guest.connection() {
-        Connection::Routed => false,
+        Connection::Routed | Connection::Elsewhere(_) => false,
         Connection::Namespaced(_) => true,
         Connection::Rewritten(snapshot) => !snapshot.gateway_ipv6().is_some_and(is_link_local),
     }

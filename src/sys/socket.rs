@@ -48,6 +48,8 @@ impl Protocol {
 #[derive(Debug)]
 pub struct Socket {
     inner: netlink_sys::Socket,
+    #[cfg(feature = "__recording")]
+    protocol: Protocol,
     send_capacity: usize,
     timeout: Duration,
 }
@@ -72,6 +74,8 @@ impl Socket {
         inner.set_netlink_get_strict_chk(true)?;
         let mut socket = Self {
             inner,
+            #[cfg(feature = "__recording")]
+            protocol,
             send_capacity: 0,
             timeout: TIMEOUT,
         };
@@ -130,6 +134,8 @@ impl Socket {
     /// [`Error::System`] if it does not take the datagram.
     pub fn send(&mut self, bytes: &[u8]) -> Result<(), Error> {
         self.reserve(bytes.len())?;
+        #[cfg(feature = "__recording")]
+        crate::recording::note(self.protocol, bytes);
         loop {
             match self.inner.send_to(bytes, &SocketAddr::new(0, 0), 0) {
                 Ok(sent) if sent == bytes.len() => return Ok(()),

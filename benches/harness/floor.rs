@@ -1,0 +1,227 @@
+//! What was sent, sent again over bare sockets.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use netlink_sys::{Socket, SocketAddr, protocols};
+use tapwire::recording::{self, Sent};
+use tapwire::sys::Protocol;
+
+use super::Result;
+
+/// Bare sockets in one network namespace.
+pub(crate) struct Floor {
+    netfilter: Bare,
+    route: Bare,
+}
+
+/// What an operation sends, to be sent again.
+#[derive(Clone)]
+pub(crate) struct Replay {
+    steps: Sent,
+    /// The generations that batches are based on: step, offset, and how far
+    /// from the first of them.
+    generations: Vec<(usize, usize, u32)>,
+}
+
+impl Replay {
+    /// Has `work` done and records what it sends.
+    pub(crate) fn record<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, Self)> {
+        let (done, steps) = recording::record(work);
+        Ok((done?, Self::new(steps)))
+    }
+
+    fn new(steps: Sent) -> Self {
+        let mut generations = Vec::new();
+        let mut first = None;
+        for (step, (protocol, bytes)) in steps.iter().enumerate() {
+            if *protocol != Protocol::Netfilter {
+                continue;
+            }
+            for start in starts(bytes) {
+                if kind(&bytes[start..]) == BATCH_BEGIN && length(&bytes[start..]) == GUARDED_BEGIN
+                {
+                    let at = start + GUARDED_BEGIN - 4;
+                    let value = be32(&bytes[at..]);
+                    let first = *first.get_or_insert(value);
+                    generations.push((step, at, value.wrapping_sub(first)));
+                }
+            }
+        }
+        Self { steps, generations }
+    }
+
+    /// How many datagrams it sends.
+    pub(crate) fn sends(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Has it mean another link than before: its messages begin alike, with the
+    /// number of the link behind 4 bytes (`ifinfomsg`, `ifaddrmsg`, `ndmsg`).
+    pub(crate) fn move_link(&mut self, from: u32, to: u32) {
+        for (_, bytes) in self
+            .steps
+            .iter_mut()
+            .filter(|(it, _)| *it == Protocol::Route)
+        {
+            let places: Vec<usize> = starts(bytes).map(|start| start + HEADER + 4).collect();
+            for at in places {
+                if bytes[at..at + 4] == from.to_ne_bytes() {
+                    bytes[at..at + 4].copy_from_slice(&to.to_ne_bytes());
+                }
+            }
+        }
+    }
+
+    /// Its first steps and the rest, parted before the last of a family.
+    pub(crate) fn part_before_last(&self, protocol: Protocol) -> (Self, Self) {
+        let last = self.steps.iter().rposition(|(one, _)| *one == protocol);
+        let mut first = self.steps.clone();
+        let rest = first.split_off(last.unwrap_or(0));
+        (Self::new(first), Self::new(rest))
+    }
+}
+
+impl Floor {
+    /// Opens sockets in the calling thread's namespace.
+    pub(crate) fn open() -> Result<Self> {
+        Ok(Self {
+            netfilter: Bare::open(protocols::NETLINK_NETFILTER)?,
+            route: Bare::open(protocols::NETLINK_ROUTE)?,
+        })
+    }
+
+    /// Sends it all; each datagram when the one before was answered. Returns
+    /// how long that took. Batches are first based on the present generation.
+    pub(crate) fn replay(&mut self, replay: &mut Replay) -> Result<Duration> {
+        self.prepare(replay)?;
+        let start = Instant::now();
+        for (protocol, bytes) in &replay.steps {
+            match protocol {
+                Protocol::Netfilter => self.netfilter.exchange(bytes)?,
+                _ => self.route.exchange(bytes)?,
+            }
+        }
+        Ok(start.elapsed())
+    }
+
+    fn prepare(&mut self, replay: &mut Replay) -> Result<()> {
+        let longest = replay.steps.iter().map(|(_, bytes)| bytes.len());
+        self.netfilter.reserve(longest.max().unwrap_or(0))?;
+        if replay.generations.is_empty() {
+            return Ok(());
+        }
+        let present = self.netfilter.generation()?;
+        for &(step, at, ahead) in &replay.generations {
+            let value = present.wrapping_add(ahead).to_be_bytes();
+            replay.steps[step].1[at..at + 4].copy_from_slice(&value);
+        }
+        Ok(())
+    }
+}
+
+/// A connected netlink socket with a buffer.
+struct Bare {
+    socket: Socket,
+    send_buffer: usize,
+    answer: Vec<u8>,
+}
+
+impl Bare {
+    fn open(protocol: isize) -> io::Result<Self> {
+        let mut socket = Socket::new(protocol)?;
+        socket.bind_auto()?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        // What the kernel does for a filtered dump depends on it.
+        socket.set_netlink_get_strict_chk(true)?;
+        Ok(Self {
+            socket,
+            send_buffer: 0,
+            answer: vec![0; 64 * 1024],
+        })
+    }
+
+    fn reserve(&mut self, bytes: usize) -> Result<()> {
+        if self.send_buffer <= bytes {
+            let bytes = bytes.max(200_000);
+            rustix::net::sockopt::set_socket_send_buffer_size_force(&self.socket, bytes).or_else(
+                |_| rustix::net::sockopt::set_socket_send_buffer_size(&self.socket, bytes),
+            )?;
+            self.send_buffer = bytes;
+        }
+        Ok(())
+    }
+
+    /// Sends requests and receives until the kernel has said all. What it
+    /// refuses is no error where the recorded operation lived with it.
+    fn exchange(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.socket.send(bytes, 0)?;
+        loop {
+            let length = self.receive()?;
+            match last_kind(&self.answer[..length]) {
+                ERROR | DONE => return Ok(()),
+                _ => {}
+            }
+        }
+    }
+
+    fn receive(&mut self) -> io::Result<usize> {
+        let mut buffer = self.answer.as_mut_slice();
+        self.socket.recv(&mut buffer, 0)
+    }
+
+    fn generation(&mut self) -> io::Result<u32> {
+        let mut request = Vec::with_capacity(20);
+        request.extend(20_u32.to_ne_bytes());
+        request.extend(GET_GENERATION.to_ne_bytes());
+        request.extend(1_u16.to_ne_bytes()); // NLM_F_REQUEST
+        request.resize(20, 0);
+        self.socket.send(&request, 0)?;
+        self.receive()?;
+        // Behind both headers and that of NFTA_GEN_ID.
+        Ok(be32(&self.answer[24..]))
+    }
+}
+
+/// Where the messages of a datagram begin.
+fn starts(bytes: &[u8]) -> impl Iterator<Item = usize> {
+    let mut next = 0;
+    std::iter::from_fn(move || {
+        let start = next;
+        let message = bytes.get(start..).filter(|rest| rest.len() >= HEADER)?;
+        next += length(message).next_multiple_of(4);
+        Some(start)
+    })
+}
+
+/// The kind of the last message; of a short datagram, which is no dump, the
+/// only one's.
+fn last_kind(bytes: &[u8]) -> u16 {
+    starts(bytes)
+        .last()
+        .map_or(0, |start| kind(&bytes[start..]))
+}
+
+fn length(message: &[u8]) -> usize {
+    let length = u32::from_ne_bytes([message[0], message[1], message[2], message[3]]);
+    usize::try_from(length).map_or(HEADER, |it| it.max(HEADER))
+}
+
+fn kind(message: &[u8]) -> u16 {
+    u16::from_ne_bytes([message[4], message[5]])
+}
+
+fn be32(bytes: &[u8]) -> u32 {
+    u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+}
+
+const HEADER: usize = 16;
+
+/// `NLMSG_ERROR`, which is what acknowledges, and `NLMSG_DONE`.
+const ERROR: u16 = 2;
+const DONE: u16 = 3;
+/// `NFNL_MSG_BATCH_BEGIN`, and its length with a generation.
+const BATCH_BEGIN: u16 = 16;
+const GUARDED_BEGIN: usize = 28;
+/// `NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN`.
+const GET_GENERATION: u16 = 10 << 8 | 16;

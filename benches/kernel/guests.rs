@@ -1,0 +1,116 @@
+//! A routed guest comes and goes.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use tapwire::route::Rtnl;
+use tapwire::sys::{Protocol, TapOptions};
+use tapwire::{Attachment, Guest, Mac};
+
+use crate::harness::figures::{Case, Figure};
+use crate::harness::floor::Replay;
+use crate::harness::{Result, inside, time};
+use crate::twin::Twin;
+
+const RATIO: f64 = 1.10;
+const NAME: &str = "third";
+
+pub(crate) fn cases() -> Result<Vec<Box<dyn Case>>> {
+    Ok(vec![Box::new(Routed::new()?)])
+}
+
+struct Routed {
+    twin: Twin,
+    guest: Guest,
+    attached: Attachment,
+    /// The TAP as it was made last by the floor.
+    tap: u32,
+    tap_mac: Mac,
+    /// What is sent before the TAP is made, then, and when it is persistent.
+    claim: Replay,
+    name: Replay,
+    raise: Replay,
+    detach: Replay,
+}
+
+impl Routed {
+    fn new() -> Result<Self> {
+        let mut twin = Twin::new()?;
+        let guest = Guest::new(NAME)?;
+        let Twin { host, netns, .. } = &mut twin;
+        let (attached, tap, tap_mac, attach, detach) = inside(netns, || {
+            let (attached, attach) = Replay::record(|| Ok(host.attach(&guest)?))?;
+            let link = Rtnl::open()?.link(attached.tap())?;
+            let link = link.ok_or("no TAP")?;
+            let (tap, mac) = (link.index().get(), link.mac().ok_or("no MAC")?);
+            let ((), detach) = Replay::record(|| Ok(host.detach(NAME)?))?;
+            Ok((attached, tap, mac, attach, detach))
+        })?;
+        let (attach, raise) = attach.part_before_last(Protocol::Route);
+        let (claim, name) = attach.part_before_last(Protocol::Route);
+        let mut routed = Self {
+            twin,
+            guest,
+            attached,
+            tap,
+            tap_mac,
+            claim,
+            name,
+            raise,
+            detach,
+        };
+        routed.round_of_floor()?;
+        Ok(routed)
+    }
+
+    /// The same without the library: the messages, and between them the system
+    /// calls by which a TAP is made and told how IPv6 works on it.
+    fn round_of_floor(&mut self) -> Result<[Duration; 2]> {
+        let floor = &mut self.twin.floor;
+        inside(&self.twin.floor_netns, || {
+            let mut taken = floor.replay(&mut self.claim)?;
+            let start = Instant::now();
+            let tap = TapOptions::new(self.attached.tap())
+                .mac(self.tap_mac)
+                .create()?;
+            let settings = format!("/proc/sys/net/ipv6/conf/{}", self.attached.tap());
+            fs::read_to_string(format!("{settings}/disable_ipv6"))?;
+            fs::write(format!("{settings}/accept_ra"), "0")?;
+            fs::write(format!("{settings}/force_forwarding"), "1")?;
+            taken += start.elapsed();
+            let index = tap.index()?.get();
+            for replay in [&mut self.name, &mut self.raise, &mut self.detach] {
+                replay.move_link(self.tap, index);
+            }
+            self.tap = index;
+            taken += floor.replay(&mut self.name)?;
+            let start = Instant::now();
+            tap.set_persistent(true)?;
+            drop(tap);
+            taken += start.elapsed();
+            taken += floor.replay(&mut self.raise)?;
+            Ok([taken, floor.replay(&mut self.detach)?])
+        })
+    }
+}
+
+impl Case for Routed {
+    fn figures(&self) -> Vec<Figure> {
+        vec![
+            Figure::new("attach a routed guest").ratio(RATIO),
+            Figure::new("detach it"),
+        ]
+    }
+
+    fn round(&mut self) -> Result<Vec<[Duration; 2]>> {
+        let Twin { host, netns, .. } = &mut self.twin;
+        let [attach, detach] = inside(netns, || {
+            Ok([
+                time(|| host.attach(&self.guest))?,
+                time(|| host.detach(NAME))?,
+            ])
+        })?;
+        let [raw_attach, raw_detach] = self.round_of_floor()?;
+        Ok(vec![[attach, raw_attach], [detach, raw_detach]])
+    }
+}

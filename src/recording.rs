@@ -1,0 +1,27 @@
+//! The door for the benches to what sockets send: no part of the API.
+
+use std::cell::RefCell;
+
+use crate::sys::Protocol;
+
+/// What was sent, by the family of netlink that it was sent in.
+pub type Sent = Vec<(Protocol, Vec<u8>)>;
+
+thread_local! {
+    static SENT: RefCell<Option<Sent>> = const { RefCell::new(None) };
+}
+
+/// What the calling thread sends while it does `work`, datagram by datagram.
+pub fn record<T>(work: impl FnOnce() -> T) -> (T, Sent) {
+    SENT.set(Some(Sent::new()));
+    let done = work();
+    (done, SENT.take().unwrap_or_default())
+}
+
+pub(crate) fn note(protocol: Protocol, bytes: &[u8]) {
+    SENT.with_borrow_mut(|sent| {
+        if let Some(sent) = sent {
+            sent.push((protocol, bytes.to_vec()));
+        }
+    });
+}
