@@ -14,15 +14,18 @@ use tapwire::route::tc::{Filter, Qdisc};
 use tapwire::route::{Address, Link, Neighbour, Route, RoutingRule, Rtnl, Watch};
 use tapwire::sys::{NetNs, Socket, Tap, TapOptions};
 use tapwire::{
-    Attachment, Error, Exposed, Exposure, Guest, Host, IfIndex, IfName, Mac, Networks, Owner,
-    Proxied, ProxiedCounters, ProxiedHandle, ProxiedNotice, ProxiedSettings, Relay, RelayCounters,
-    RelaySettings, Settings, Topology,
+    Attachment, Elsewhere, Error, Exposed, Exposure, Guest, Host, IfIndex, IfName, Mac, Networks,
+    Owner, Pool, PoolCounts, PoolError, PoolSettings, Proxied, ProxiedCounters, ProxiedHandle,
+    ProxiedNotice, ProxiedSettings, Relay, RelayCounters, RelaySettings, Settings, Topology,
 };
 
 const fn handle<T: Send + 'static>() {}
 const fn value<T: Send + Sync + Clone + 'static>() {}
 
+const fn shared<T: Send + Sync + 'static>() {}
+
 const _: () = {
+    shared::<Pool>();
     handle::<Host>();
     handle::<Nft>();
     handle::<nft::Watch>();
@@ -44,6 +47,7 @@ const _: () = {
     value::<Redirected>();
     value::<GuestConfig>();
     value::<ResponderCounters>();
+    value::<Elsewhere>();
     value::<Exposed>();
     value::<Exposure>();
     value::<Guest>();
@@ -52,6 +56,9 @@ const _: () = {
     value::<Mac>();
     value::<Networks>();
     value::<Owner>();
+    value::<PoolCounts>();
+    value::<PoolError>();
+    value::<PoolSettings>();
     value::<ProxiedCounters>();
     value::<ProxiedHandle>();
     value::<ProxiedNotice>();

@@ -22,11 +22,13 @@ mod balance;
 mod beside;
 mod bridged;
 mod clones;
+mod cni;
 mod conntrack;
 mod crash;
 mod cut;
 mod dhcp;
 mod egress;
+mod elsewhere;
 mod expose;
 mod exposure;
 mod host;
@@ -43,6 +45,7 @@ mod plan;
 mod plan_policy;
 mod planner;
 mod policy;
+mod pool;
 mod proxied;
 mod ranges;
 mod rates;
@@ -93,11 +96,13 @@ fn main() -> ExitCode {
         beside::trials(),
         bridged::trials(),
         clones::trials(),
+        cni::trials(),
         conntrack::trials(),
         crash::trials(),
         cut::trials(),
         dhcp::trials(),
         egress::trials(),
+        elsewhere::trials(),
         expose::trials(),
         exposure::trials(),
         host::trials(),
@@ -112,6 +117,7 @@ fn main() -> ExitCode {
         plan_policy::trials(),
         repair::trials(),
         policy::trials(),
+        pool::trials(),
         proxied::trials(),
         rates::trials(),
         ranges::trials(),
