@@ -6,14 +6,14 @@ use tapwire::{Exposure, Flows, Host, Owner, Protocol};
 
 use crate::harness::figures::{Case, Figure};
 use crate::harness::floor::{Floor, Replay};
-use crate::harness::{Result, inside, time};
+use crate::harness::{Mode, Result, inside, time};
 use crate::twin::Twin;
 
 const REFUSED: Duration = Duration::from_micros(20);
 const DROP: Duration = Duration::from_micros(50);
 const PRESENT: usize = 10_000;
 
-pub(crate) fn cases() -> Result<Vec<Box<dyn Case>>> {
+pub(crate) fn cases(_: Mode) -> Result<Vec<Box<dyn Case>>> {
     Ok(vec![Box::new(Clash::new()?), Box::new(Drops::new()?)])
 }
 
