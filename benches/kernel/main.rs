@@ -33,9 +33,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut measured = Vec::new();
     let mut missed = Vec::new();
 
-    let groups: [(&str, MakeCases, usize); 5] = [
+    let groups: [(&str, MakeCases, usize); 6] = [
         ("exposure", exposures::cases, 2_000),
-        ("handle", handles::cases, 500),
+        ("clash", handles::clashes, 2_000),
+        ("drop", handles::drops, 200),
         ("guest", guests::cases, 50),
         ("plan", reconcile::cases, 30),
         ("bulk", bulk::cases, 10),
