@@ -21,8 +21,10 @@
 //! with what the kernel has, [`Host::commit`] changes the difference, and
 //! [`Host::watch`] keeps it so.
 //!
+//! A [`Pool`] keeps networks ready, which are taken in no time.
+//!
 //! A guest can also take the place of a pod whose interface someone else has
-//! made: [`bridged`].
+//! made: [`bridged`], or where a bridge is not wanted [`redirected`].
 //!
 //! The rooms below it are public too: [`nft`], [`route`] and [`conntrack`]
 //! speak to the kernel's subsystems in typed values; [`conn`], [`sys`] and
@@ -56,12 +58,15 @@ pub mod nft;
 mod notation;
 mod owner;
 pub mod plan;
+mod pod;
+mod pool;
 mod protocol;
 #[cfg(feature = "proxied")]
 mod proxied;
 #[cfg(feature = "__recording")]
 #[doc(hidden)]
 pub mod recording;
+pub mod redirected;
 #[cfg(feature = "relay")]
 mod relay;
 pub mod route;
@@ -74,11 +79,13 @@ pub use conflict::Conflict;
 pub use error::Error;
 pub use exposure::{Balance, Destination, Exposure, Label, Ports, Protocol, Target};
 pub use guest::{
-    Attachment, Connection, Egress, Guest, GuestName, Networks, Policy, Rate, Service, Snapshot,
+    Attachment, Connection, Egress, Elsewhere, Guest, GuestName, Networks, Policy, Rate, Service,
+    Snapshot,
 };
 pub use host::{Dropped, Exposed, Flows, Host, Ownership, Settings, Traffic, Watch};
 pub use owner::Owner;
 pub use plan::{Change, Plan, Wanted};
+pub use pool::{Pool, PoolCounts, PoolError, PoolSettings};
 #[cfg(feature = "proxied")]
 pub use proxied::{Proxied, ProxiedCounters, ProxiedHandle, ProxiedNotice, ProxiedSettings};
 #[cfg(feature = "relay")]

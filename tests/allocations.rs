@@ -66,11 +66,11 @@ fn exposure_comes_moves_and_goes_in_one_message_each() {
     };
     host.expose(first).unwrap();
     host.withdraw(first, Flows::Drain).unwrap();
-    let (_, sent) = recording::record(|| host.expose(first).unwrap());
+    let ((), sent) = recording::record(|| host.expose(first).unwrap());
     assert_eq!(sent.len(), 1);
-    let (_, sent) = recording::record(|| host.repoint(first, further, Flows::Drain).unwrap());
+    let ((), sent) = recording::record(|| host.repoint(first, further, Flows::Drain).unwrap());
     assert_eq!(sent.len(), 1);
-    let (_, sent) = recording::record(|| host.withdraw(further, Flows::Drain).unwrap());
+    let ((), sent) = recording::record(|| host.withdraw(further, Flows::Drain).unwrap());
     assert_eq!(sent.len(), 1);
     host.expose(first).unwrap();
     let allocations = count(|| host.withdraw(first, Flows::Drain).unwrap());

@@ -9,18 +9,23 @@ use tapwire::guest::GuestConfig;
 use tapwire::nft::{
     self, Batch, Chain, Element, Event, Flowtable, NamedObject, Nft, Rule, Set, Snapshot, Table,
 };
+use tapwire::redirected::{RedirectPlan, Redirected};
+use tapwire::route::tc::{Filter, Qdisc};
 use tapwire::route::{Address, Link, Neighbour, Route, RoutingRule, Rtnl, Watch};
 use tapwire::sys::{NetNs, Socket, Tap, TapOptions};
 use tapwire::{
-    Attachment, Error, Exposed, Exposure, Guest, Host, IfIndex, IfName, Mac, Networks, Owner,
-    Proxied, ProxiedCounters, ProxiedHandle, ProxiedNotice, ProxiedSettings, Relay, RelayCounters,
-    RelaySettings, Settings, Topology,
+    Attachment, Elsewhere, Error, Exposed, Exposure, Guest, Host, IfIndex, IfName, Mac, Networks,
+    Owner, Pool, PoolCounts, PoolError, PoolSettings, Proxied, ProxiedCounters, ProxiedHandle,
+    ProxiedNotice, ProxiedSettings, Relay, RelayCounters, RelaySettings, Settings, Topology,
 };
 
 const fn handle<T: Send + 'static>() {}
 const fn value<T: Send + Sync + Clone + 'static>() {}
 
+const fn shared<T: Send + Sync + 'static>() {}
+
 const _: () = {
+    shared::<Pool>();
     handle::<Host>();
     handle::<Nft>();
     handle::<nft::Watch>();
@@ -38,8 +43,11 @@ const _: () = {
     value::<BridgePlan>();
     value::<Bridged>();
     value::<PodInterface>();
+    value::<RedirectPlan>();
+    value::<Redirected>();
     value::<GuestConfig>();
     value::<ResponderCounters>();
+    value::<Elsewhere>();
     value::<Exposed>();
     value::<Exposure>();
     value::<Guest>();
@@ -48,6 +56,9 @@ const _: () = {
     value::<Mac>();
     value::<Networks>();
     value::<Owner>();
+    value::<PoolCounts>();
+    value::<PoolError>();
+    value::<PoolSettings>();
     value::<ProxiedCounters>();
     value::<ProxiedHandle>();
     value::<ProxiedNotice>();
@@ -72,6 +83,8 @@ const _: () = {
     value::<Neighbour>();
     value::<Route>();
     value::<RoutingRule>();
+    value::<Qdisc>();
+    value::<Filter>();
     value::<Flow>();
     value::<FlowFilter>();
     value::<Exchange>();

@@ -2,6 +2,7 @@
 
 mod config;
 mod connection;
+mod elsewhere;
 mod firecracker;
 mod name;
 mod policy;
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 pub use config::{Commands, GuestConfig, GuestRoute, Unfit};
 pub use connection::Connection;
+pub use elsewhere::Elsewhere;
 pub use name::GuestName;
 pub use policy::{Egress, Policy, Rate, Service};
 pub use routed::{GATEWAY_MAC, Networks};
@@ -162,6 +164,9 @@ impl Guest {
     /// # Errors
     /// [`Invalid`] if a clone is to have another than its snapshot's.
     pub(crate) fn fixed_mac(&self) -> Result<Option<Mac>, Invalid> {
+        if self.connection.elsewhere().is_some() {
+            return self.check_elsewhere().map(|()| None);
+        }
         let Some(snapshot) = self.connection.snapshot() else {
             return Ok(self.mac);
         };
@@ -173,6 +178,26 @@ impl Guest {
             Connection::Rewritten(_) => Some(snapshot.mac()),
             _ => None,
         })
+    }
+
+    /// The same under another name.
+    pub(crate) fn named(self, name: GuestName) -> Self {
+        Self { name, ..self }
+    }
+
+    /// Makes sure that nothing is wanted of a guest elsewhere that only the
+    /// one can do whose link it is.
+    fn check_elsewhere(&self) -> Result<(), Invalid> {
+        let why = if self.mac.is_some() {
+            "is elsewhere, so its MAC address is not given here"
+        } else if self.tap_owner.is_some() || self.tap_group.is_some() {
+            "is elsewhere, so it has no TAP here"
+        } else if self.policy != Policy::default() {
+            "is elsewhere, so what it may do is not decided here"
+        } else {
+            return Ok(());
+        };
+        Err(Invalid::new("guest", &self.name, why))
     }
 
     pub(crate) fn wanted_owner(&self) -> Option<u32> {
@@ -206,7 +231,8 @@ impl Attachment {
     }
 
     /// The TAP that its VMM opens: single-queue, without vnet header until
-    /// the VMM asks for one, persistent.
+    /// the VMM asks for one, persistent. Of a guest
+    /// [elsewhere](Connection::Elsewhere) a name that no link bears.
     pub fn tap(&self) -> IfName {
         self.tap
     }
@@ -226,17 +252,19 @@ impl Attachment {
         Some(Path::new("/run/netns").join(self.namespace()?))
     }
 
-    /// The MAC address that the guest's interface must have.
+    /// The MAC address that the guest's interface must have; of a guest
+    /// elsewhere, whose MAC is not this crate's affair, one that nobody has.
     pub fn mac(&self) -> Mac {
         self.mac
     }
 
-    /// The guest's IPv4 address.
+    /// The guest's IPv4 address; `0.0.0.0` for a guest elsewhere without one.
     pub fn ipv4(&self) -> Ipv4Addr {
         self.ipv4
     }
 
-    /// The guest's IPv4 gateway: the TAP's own address.
+    /// The guest's IPv4 gateway: the TAP's own address. Of a guest elsewhere
+    /// not known, so `0.0.0.0`.
     pub fn gateway_ipv4(&self) -> Ipv4Addr {
         self.gateway_ipv4
     }
@@ -246,12 +274,13 @@ impl Attachment {
         routed::PREFIX_IPV4
     }
 
-    /// The guest's IPv6 address.
+    /// The guest's IPv6 address; `::` for a guest elsewhere without one.
     pub fn ipv6(&self) -> Ipv6Addr {
         self.ipv6
     }
 
-    /// The guest's IPv6 gateway: the TAP's own address.
+    /// The guest's IPv6 gateway: the TAP's own address. Of a guest elsewhere
+    /// not known, so `::`.
     pub fn gateway_ipv6(&self) -> Ipv6Addr {
         self.gateway_ipv6
     }
@@ -288,7 +317,9 @@ impl Attachment {
                 snapshot.ipv4_net().addr(),
                 snapshot.ipv6_net().map(|net| net.addr()),
             ),
-            Connection::Routed | Connection::Namespaced(_) => (self.ipv4, Some(self.ipv6)),
+            Connection::Routed | Connection::Namespaced(_) | Connection::Elsewhere(_) => {
+                (self.ipv4, Some(self.ipv6))
+            }
         }
     }
 
@@ -296,7 +327,7 @@ impl Attachment {
     pub(crate) fn gateway_mac(&self) -> Mac {
         match &self.connection {
             Connection::Rewritten(snapshot) => snapshot.current_gateway_mac(),
-            Connection::Routed | Connection::Namespaced(_) => GATEWAY_MAC,
+            _ => GATEWAY_MAC,
         }
     }
 
@@ -305,7 +336,7 @@ impl Attachment {
         match &self.connection {
             Connection::Rewritten(snapshot) => format!("{} {REWRITTEN} {snapshot}", self.name),
             Connection::Namespaced(snapshot) => format!("{} {NAMESPACED} {snapshot}", self.name),
-            Connection::Routed => self.name.to_string(),
+            Connection::Routed | Connection::Elsewhere(_) => self.name.to_string(),
         }
     }
 
@@ -314,7 +345,7 @@ impl Attachment {
     pub fn vmm_tap(&self) -> IfName {
         match &self.connection {
             Connection::Namespaced(snapshot) => snapshot.tap(),
-            Connection::Routed | Connection::Rewritten(_) => self.tap,
+            _ => self.tap,
         }
     }
 
@@ -332,7 +363,24 @@ impl Attachment {
     }
 
     pub(crate) fn has(&self, address: IpAddr) -> bool {
-        address == self.ipv4 || address == self.ipv6
+        self.addresses().any(|own| own == address)
+    }
+
+    /// The addresses that it has on the host, one of each family unless it is
+    /// elsewhere.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
+        let both = [IpAddr::from(self.ipv4), self.ipv6.into()];
+        both.into_iter().filter(|address| !address.is_unspecified())
+    }
+
+    /// Its address of a family.
+    pub(crate) fn address(&self, ipv4: bool) -> Option<IpAddr> {
+        self.addresses().find(|address| address.is_ipv4() == ipv4)
+    }
+
+    /// Where it is, if its link is somebody else's.
+    pub(crate) fn elsewhere(&self) -> Option<&Elsewhere> {
+        self.connection.elsewhere()
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::{Ipv4Net, Ipv6Net};
 
-use super::{Attachment, Guest};
+use super::{Attachment, Connection, Guest};
 use crate::error::Invalid;
 use crate::owner::Owner;
 use crate::types::Mac;
@@ -116,7 +116,7 @@ impl Networks {
         let [_, high, middle, low] = slot.to_be_bytes();
         let derived = Mac::new([0x02, 0x74, 0x77, high, middle, low])?;
         let mac = guest.fixed_mac()?.unwrap_or(derived);
-        Ok(Attachment {
+        let attachment = Attachment {
             name: guest.name().clone(),
             slot,
             tap: owner.tap(slot)?,
@@ -127,6 +127,16 @@ impl Networks {
             gateway_ipv6: self.ipv6_of(slot, 1),
             connection: guest.wanted_connection().clone(),
             policy: guest.policy().clone(),
+        };
+        Ok(match guest.wanted_connection() {
+            Connection::Elsewhere(place) => Attachment {
+                ipv4: place.ipv4(),
+                gateway_ipv4: Ipv4Addr::UNSPECIFIED,
+                ipv6: place.ipv6(),
+                gateway_ipv6: Ipv6Addr::UNSPECIFIED,
+                ..attachment
+            },
+            _ => attachment,
         })
     }
 

@@ -103,7 +103,7 @@ impl Snapshot {
     pub fn of(attachment: &Attachment) -> Self {
         match attachment.connection() {
             Connection::Rewritten(snapshot) | Connection::Namespaced(snapshot) => snapshot.clone(),
-            Connection::Routed => Self {
+            Connection::Routed | Connection::Elsewhere(_) => Self {
                 tap: attachment.tap,
                 mac: attachment.mac,
                 ipv4: Ipv4Net::new_assert(attachment.ipv4, attachment.prefix_ipv4()),

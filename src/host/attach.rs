@@ -25,8 +25,10 @@ impl Host {
     ///
     /// # Errors
     /// [`Error::Conflict`] if the guest is attached with another MAC or
-    /// connection, or if its network is routed elsewhere already (names the route);
-    /// [`Error::Absent`] if packets are to leave behind an address that the
+    /// connection, or if its network is routed elsewhere already (names the
+    /// route), or if a guest [elsewhere](Connection::Elsewhere) has another
+    /// guest's address; [`Error::Absent`] if it has an interface that is not
+    /// there, or if packets are to leave behind an address that the
     /// host does not have; [`Error::Full`] if the guests' networks are used
     /// up; [`Error::System`] if the TAP cannot be made; [`Error::Refused`]
     /// from the kernel. A guest that was not attached before is not attached
@@ -63,7 +65,11 @@ impl Host {
             kind: "guest",
             name: name.into(),
         };
-        let guest = self.known.guest_of_name(name).cloned().ok_or_else(absent)?;
+        let Some(guest) = self.known.guest_of_name(name).cloned() else {
+            // An agent may have been killed behind the last step but this.
+            self.close_loopback_elsewhere()?;
+            return Err(absent());
+        };
         self.take_away(&[guest])
     }
 
@@ -105,6 +111,9 @@ impl Host {
                 Err(error) if is_passing(&error) => self.read()?,
                 // By a guest of other networks, which overlap with these.
                 Err(error) if error.is_exists() && before.is_none() => {
+                    if wanted.elsewhere().is_some() {
+                        self.read()?;
+                    }
                     occupied.insert(wanted.slot);
                 }
                 Err(error) => return Err(error),
@@ -125,16 +134,28 @@ impl Host {
             capacity,
         })?;
         let claim = self.networks.attachment(&self.owner, guest, slot)?;
-        self.check_unrouted(&claim)?;
-        self.check_gateways(&claim, &mut HashSet::new())?;
+        self.check_place(&claim, &mut HashSet::new())?;
         Ok(claim)
+    }
+
+    /// Makes sure that nothing of what a new guest needs is somebody else's.
+    pub(super) fn check_place(
+        &mut self,
+        guest: &Attachment,
+        checked: &mut HashSet<IpAddr>,
+    ) -> Result<(), Error> {
+        if let Some(place) = guest.elsewhere() {
+            return self.check_elsewhere(guest, place);
+        }
+        self.check_unrouted(guest)?;
+        self.check_gateways(guest, checked)
     }
 
     /// Makes sure that the gateway in which a clone believes is nobody else:
     /// the host would take itself for that one from then on. Once there is
     /// another clone that believes in it, it is the host itself. Those that
     /// are `checked` need not be looked at again.
-    pub(super) fn check_gateways(
+    fn check_gateways(
         &mut self,
         guest: &Attachment,
         checked: &mut HashSet<IpAddr>,
@@ -166,7 +187,7 @@ impl Host {
     /// Makes sure that nobody routes the guest's network elsewhere: ours
     /// would hide theirs. A default route covers everything and does not
     /// count, nor does the TAP's own.
-    pub(super) fn check_unrouted(&mut self, guest: &Attachment) -> Result<(), Error> {
+    fn check_unrouted(&mut self, guest: &Attachment) -> Result<(), Error> {
         for (address, prefix) in networks_of(guest) {
             let Some(route) = self.rtnl.route_to(address)? else {
                 continue;

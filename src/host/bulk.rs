@@ -122,8 +122,7 @@ impl Host {
                     capacity,
                 })?;
                 let place = self.networks.attachment(&self.owner, guest, slot)?;
-                self.check_unrouted(&place)?;
-                self.check_gateways(&place, &mut checked)?;
+                self.check_place(&place, &mut checked)?;
                 place
             };
             placed.push((wanted, before));

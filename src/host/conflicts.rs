@@ -14,7 +14,7 @@ use crate::conntrack;
 use crate::diag;
 use crate::error::Error;
 use crate::exposure::Exposure;
-use crate::guest::Guest;
+use crate::guest::{Attachment, Guest};
 use crate::nft::{Batch, Chain};
 use crate::route::{Address, Ipv4Setting, Ipv6Setting, Link, RouteFilter, Scope, ipv6_setting};
 use crate::types::{IfIndex, IfName};
@@ -144,7 +144,8 @@ impl Host {
 
     /// What packets of guests are like here.
     fn around(&mut self, links: &[Link], addresses: &[Address]) -> Result<Around, Error> {
-        let guest = self.known.guests().next().cloned();
+        let here = |guest: &&Attachment| guest.elsewhere().is_none();
+        let guest = self.known.guests().find(here).cloned();
         let guest = if let Some(guest) = guest {
             guest
         } else {

@@ -6,6 +6,7 @@ use std::slice;
 use super::{Flows, Host};
 use crate::error::{Error, Invalid};
 use crate::exposure::{Destination, Exposure};
+use crate::guest::Attachment;
 use crate::route::Ipv4Setting;
 
 impl Host {
@@ -128,7 +129,7 @@ impl Host {
         for target in exposures.iter().flat_map(Exposure::targets) {
             // Exposures of one guest mostly come one after the other.
             if found != Some(target.guest()) {
-                self.known.seat_of(target.guest(), true)?;
+                self.known.attached_of(target.guest())?;
                 found = Some(target.guest());
             }
         }
@@ -148,6 +149,11 @@ impl Host {
                 let address = self.known.seat_of(target.guest(), true)?.address;
                 self.known.serves_on_loopback(address);
                 let guest = self.known.guest_of_address(address);
+                if let Some(place) = guest.and_then(Attachment::elsewhere) {
+                    let link = place.link();
+                    self.open_loopback_elsewhere(link)?;
+                    continue;
+                }
                 let tap = guest.map(|guest| guest.tap);
                 if let Some(tap) = tap
                     && let Some(link) = self.rtnl.link(tap)?

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use super::Host;
 use crate::error::Error;
 use crate::exposure::{Destination, Key, Mapping};
-use crate::guest::{Attachment, Connection, Guest, GuestName, read_alias};
+use crate::guest::{Attachment, Connection, Elsewhere, Guest, GuestName, read_alias};
 use crate::layout::{
     Listing, Seat, read_claim, read_guard, read_self, read_slot, read_span, read_special,
 };
@@ -67,27 +67,21 @@ impl Known {
         self.guests.get(self.by_address.get(&address)?)
     }
 
+    /// The guest to which something is to lead.
+    pub(super) fn attached_of(&self, guest: &Destination) -> Result<&Attachment, Error> {
+        let attached = match guest {
+            Destination::Address(address) => self.guest_of_address(*address),
+            Destination::Name(name) => self.guest_of_name(name.as_str()),
+        };
+        attached.ok_or_else(|| Error::Absent {
+            kind: "guest",
+            name: guest.to_string().into(),
+        })
+    }
+
     /// The address that a guest has in a family, and its name.
     pub(super) fn seat_of(&self, guest: &Destination, ipv4: bool) -> Result<Seat<'_>, Error> {
-        let (address, attached) = match guest {
-            Destination::Address(address) => (Some(*address), self.guest_of_address(*address)),
-            Destination::Name(name) => (None, self.guest_of_name(name.as_str())),
-        };
-        let Some(attached) = attached else {
-            return Err(Error::Absent {
-                kind: "guest",
-                name: guest.to_string().into(),
-            });
-        };
-        let own = if ipv4 {
-            IpAddr::from(attached.ipv4)
-        } else {
-            attached.ipv6.into()
-        };
-        Ok(Seat {
-            address: address.unwrap_or(own),
-            guest: attached.name(),
-        })
+        Seat::of(guest, self.attached_of(guest)?, ipv4)
     }
 
     /// The guests that this one reaches directly: those that it names, and
@@ -139,8 +133,9 @@ impl Known {
             *count = count.saturating_add(1);
         }
         self.by_name.insert(guest.name().into(), guest.slot);
-        self.by_address.insert(guest.ipv4.into(), guest.slot);
-        self.by_address.insert(guest.ipv6.into(), guest.slot);
+        for address in guest.addresses() {
+            self.by_address.insert(address, guest.slot);
+        }
         self.guests.insert(guest.slot, guest);
     }
 
@@ -169,8 +164,9 @@ impl Known {
             }
         }
         self.by_name.remove(guest.name());
-        self.by_address.remove(&guest.ipv4.into());
-        self.by_address.remove(&guest.ipv6.into());
+        for address in guest.addresses() {
+            self.by_address.remove(&address);
+        }
     }
 
     /// Whether it is claimed.
@@ -309,6 +305,17 @@ impl Host {
                 connection,
                 policy: policies.remove(&tap).unwrap_or_default(),
             });
+        }
+        for (tap, link, name) in self.layout.elsewhere_in(listing) {
+            let found = addresses.get(name.as_str()).into_iter().flatten();
+            let place = Elsewhere::new(link, found.filter_map(|address| *address));
+            if let (Some(slot), Ok(place)) = (self.owner.slot(&tap), place)
+                && let Ok(guest) = Guest::new(name.as_str())
+                && let guest = guest.connection(Connection::Elsewhere(place))
+                && let Ok(guest) = self.networks.attachment(&self.owner, &guest, slot)
+            {
+                known.attached(guest);
+            }
         }
         for link in links {
             let label = link.alias().and_then(read_alias);

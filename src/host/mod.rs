@@ -3,6 +3,7 @@
 mod attach;
 mod bulk;
 mod conflicts;
+mod elsewhere;
 mod expose;
 mod exposures;
 mod flows;
@@ -122,6 +123,18 @@ impl Settings {
     #[must_use]
     pub fn ownership(self, ownership: Ownership) -> Self {
         Self { ownership, ..self }
+    }
+
+    pub(crate) fn current_owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    pub(crate) fn current_networks(&self) -> Networks {
+        self.networks
+    }
+
+    pub(crate) fn current_ownership(&self) -> Ownership {
+        self.ownership
     }
 }
 
@@ -247,6 +260,7 @@ impl Host {
             }
         }
         self.remove_strays()?;
+        self.close_loopback_elsewhere()?;
         self.stop_forwarding_on_uplinks()?;
         self.remove_shim()?;
         self.batch.clear();

@@ -136,6 +136,9 @@ impl Host {
             }
         }
         self.open_loopback(&come)?;
+        if self.known.generation() == 0 {
+            return Err(Error::Stale { generation });
+        }
         let old = self.reaches(&gone);
         self.change_elements(&plan.sets)?;
         if flows == Flows::Cut {
@@ -290,6 +293,9 @@ impl Host {
         for guest in &plan.leaving {
             self.known.detached(guest);
         }
+        if plan.leaving.iter().any(|it| it.elsewhere().is_some()) {
+            self.close_loopback_elsewhere()?;
+        }
         Ok(())
     }
 
@@ -301,6 +307,7 @@ impl Host {
             return Ok(());
         }
         self.cut_all_but(in_force)?;
+        self.close_loopback_elsewhere()?;
         self.swept = true;
         Ok(())
     }
@@ -365,13 +372,12 @@ impl Host {
                 let known = &self.known;
                 let is_taken = |address: IpAddr| known.guest_of_address(address).is_some();
                 // By a guest of other networks, which overlap with these.
-                if !is_taken(place.ipv4.into()) && !is_taken(place.ipv6.into()) {
+                if place.elsewhere().is_some() || !place.addresses().any(is_taken) {
                     break place;
                 }
             };
             check_kind(&place, links.get(place.tap.as_str()).copied())?;
-            self.check_unrouted(&place)?;
-            self.check_gateways(&place, &mut checked)?;
+            self.check_place(&place, &mut checked)?;
             homes.push(Home {
                 place,
                 is_new: true,
@@ -437,6 +443,9 @@ fn lacks(
     has_ipv6: bool,
 ) -> Result<Vec<&'static str>, Error> {
     check_kind(guest, link)?;
+    if guest.elsewhere().is_some() {
+        return Ok(Vec::new());
+    }
     let Some(link) = link else {
         return Ok(vec!["its TAP"]);
     };

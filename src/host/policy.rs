@@ -131,7 +131,7 @@ impl Host {
         let peers = self.known.peers_of(before).into_iter();
         let peers: HashSet<IpAddr> = peers
             .filter(|peer| !now.is_peer_of(peer))
-            .flat_map(|peer| [IpAddr::from(peer.ipv4), peer.ipv6.into()])
+            .flat_map(Attachment::addresses)
             .collect();
         let begun_by_guest = |flow: &Flow| {
             let to = flow.original();
@@ -139,7 +139,7 @@ impl Host {
             reaches_less || services.contains(&service) || peers.contains(&to.destination())
         };
         let begun_by_peer = |flow: &Flow| peers.contains(&flow.original().source());
-        for own in [IpAddr::from(now.ipv4), now.ipv6.into()] {
+        for own in now.addresses() {
             let all = FlowFilter::family_of(own);
             if reaches_less || !services.is_empty() || !peers.is_empty() {
                 let from = all.original(TupleFilter::new().source(own));

@@ -20,7 +20,11 @@ impl Host {
         self.withdraw_all(guests)?;
         self.delete_taps(guests)?;
         self.cut_guests(guests)?;
-        self.release(guests)
+        self.release(guests)?;
+        if guests.iter().any(|it| it.elsewhere().is_some()) {
+            self.close_loopback_elsewhere()?;
+        }
+        Ok(())
     }
 
     /// Withdraws all exposures of guests; from those with others too they
@@ -158,8 +162,14 @@ impl Host {
             // Where the kernel has nothing of them, it does not count on.
             let mut is_guarded = false;
             for guest in guests {
-                let own = (guest.ipv4, guest.ipv4);
-                let guard = self.nft.get_element(&self.layout.self4, own);
+                let guard = match guest.address(true) {
+                    Some(_) => self
+                        .nft
+                        .get_element(&self.layout.self4, (guest.ipv4, guest.ipv4)),
+                    None => self
+                        .nft
+                        .get_element(&self.layout.self6, (guest.ipv6, guest.ipv6)),
+                };
                 is_guarded = matches!(guard, Ok(Some(_)));
                 if is_guarded {
                     break;
@@ -194,8 +204,7 @@ pub(super) fn free_group(taken: &HashSet<u32>) -> u32 {
 }
 
 fn addresses_of(guests: &[Attachment]) -> HashSet<IpAddr> {
-    let both = |guest: &Attachment| [IpAddr::from(guest.ipv4), guest.ipv6.into()];
-    guests.iter().flat_map(both).collect()
+    guests.iter().flat_map(Attachment::addresses).collect()
 }
 
 /// So many links are worth a group of their own.

@@ -29,7 +29,9 @@ impl Host {
         for some in guests.chunks(AT_ONCE) {
             let mut wires = Vec::with_capacity(some.len());
             let mut inside = self.settle_namespaces(some)?;
-            for &(guest, attachment, is_new) in some {
+            let here = some.iter().filter(|(_, it, _)| it.elsewhere().is_none());
+            let here: Vec<_> = here.copied().collect();
+            for &(guest, attachment, is_new) in &here {
                 wires.push(match inside.remove(&attachment.tap) {
                     Some(index) => Wire {
                         index,
@@ -44,13 +46,20 @@ impl Host {
             }
             let known = &self.known;
             self.rtnl.apply(|changes| {
-                for (wire, (_, attachment, _)) in wires.iter().zip(some) {
+                for (wire, (_, attachment, _)) in wires.iter().zip(&here) {
                     let localnet = u32::from(known.serves_loopback(attachment));
                     wire.configure(attachment, localnet, changes);
                 }
             })?;
             for made in wires.into_iter().filter_map(|wire| wire.made) {
                 made.set_persistent(true)?;
+            }
+            for (_, attachment, _) in some {
+                if let Some(place) = attachment.elsewhere()
+                    && self.known.serves_loopback(attachment)
+                {
+                    self.open_loopback_elsewhere(place.link())?;
+                }
             }
         }
         Ok(())

@@ -70,7 +70,7 @@ impl CloneMaps {
         put: &mut impl FnMut(&'l Set, Element),
     ) -> Result<(), Invalid> {
         match guest.connection() {
-            Connection::Routed => Ok(()),
+            Connection::Routed | Connection::Elsewhere(_) => Ok(()),
             Connection::Rewritten(snapshot) => self.rewritten(guest, snapshot, put),
             Connection::Namespaced(snapshot) => {
                 let (notes4, notes6) = notes(snapshot);

@@ -29,6 +29,7 @@ impl Layout {
             &self.guard_arp,
         ];
         sets.extend(self.clones.all());
+        sets.extend(self.elsewhere.all());
         sets.extend(self.policy.all());
         sets
     }
@@ -40,7 +41,7 @@ impl Layout {
 
     /// The sets whose elements tell what was done to the host.
     pub(crate) fn kept_sets(&self) -> Vec<&Set> {
-        vec![&self.uplinks4, &self.uplinks6]
+        vec![&self.uplinks4, &self.uplinks6, &self.elsewhere.localnet]
     }
 
     /// The exposures that are in force, by their elements, in their order.

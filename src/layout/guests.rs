@@ -13,8 +13,8 @@ impl Layout {
     /// Claims the addresses of a guest; refused if they are claimed.
     pub(crate) fn claim(&self, guest: &Attachment, batch: &mut Batch) -> Result<(), Invalid> {
         let [self4, self6] = self_elements(guest)?;
-        batch.create_elements(&self.self4, [self4]);
-        batch.create_elements(&self.self6, [self6]);
+        batch.create_elements(&self.self4, self4);
+        batch.create_elements(&self.self6, self6);
         Ok(())
     }
 
@@ -30,10 +30,16 @@ impl Layout {
         put: &mut impl FnMut(&'l Set, Element),
     ) -> Result<(), Invalid> {
         let [self4, self6] = self_elements(guest)?;
+        for (set, own) in [(&self.self4, self4), (&self.self6, self6)] {
+            if let Some(own) = own {
+                put(set, own);
+            }
+        }
+        if guest.elsewhere().is_some() {
+            return self.elsewhere.elements(guest, put);
+        }
         let (guard4, guard6) = guard_elements(guest)?;
         put(&self.guard_mac, mac_element(guest)?);
-        put(&self.self4, self4);
-        put(&self.self6, self6);
         put(&self.guard_arp, guard4.clone());
         put(&self.guard4, guard4);
         if let Some(guard6) = guard6 {
@@ -80,11 +86,14 @@ fn mac_element(guest: &Attachment) -> Result<Element, Invalid> {
     Ok(Element::new((guest.tap, guest.mac)).comment(Comment::new(guest.name())?))
 }
 
-fn self_elements(guest: &Attachment) -> Result<[Element; 2], Invalid> {
+/// What claims the addresses of a guest, of each family.
+fn self_elements(guest: &Attachment) -> Result<[Option<Element>; 2], Invalid> {
     let name = Comment::new(guest.name())?;
-    let ipv4 = Element::new((guest.ipv4, guest.ipv4)).comment(name);
-    let ipv6 = Element::new((guest.ipv6, guest.ipv6)).comment(name);
-    Ok([ipv4, ipv6])
+    let of = |ipv4: bool| match guest.address(ipv4)? {
+        IpAddr::V4(own) => Some(Element::new((own, own)).comment(name)),
+        IpAddr::V6(own) => Some(Element::new((own, own)).comment(name)),
+    };
+    Ok([of(true), of(false)])
 }
 
 #[cfg(test)]
@@ -108,7 +117,13 @@ mod tests {
         let guard6 = guard6.unwrap();
         assert_eq!(read_guard(&guard6).unwrap().2, IpAddr::from(guest.ipv6));
         let [self4, self6] = self_elements(&guest).unwrap();
-        assert_eq!(read_self(&self4), Some(("hello-world", guest.ipv4.into())));
-        assert_eq!(read_self(&self6), Some(("hello-world", guest.ipv6.into())));
+        assert_eq!(
+            read_self(&self4.unwrap()),
+            Some(("hello-world", guest.ipv4.into()))
+        );
+        assert_eq!(
+            read_self(&self6.unwrap()),
+            Some(("hello-world", guest.ipv6.into()))
+        );
     }
 }

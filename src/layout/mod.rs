@@ -6,6 +6,7 @@
 
 mod clones;
 mod elements;
+mod elsewhere;
 mod exposures;
 mod guests;
 mod inside;
@@ -15,6 +16,7 @@ mod uplinks;
 
 use clones::CloneMaps;
 pub(crate) use elements::Listing;
+use elsewhere::ElsewhereSets;
 pub(crate) use exposures::{
     Note, Place, Regrouped, SETS, Seat, Side, claim_element, note, read_allowed, read_claim,
     read_slot, read_span, read_special, role,
@@ -33,7 +35,7 @@ use crate::owner::Owner;
 
 /// The version of the layout, kept in the comments of the tables. Tables of an
 /// older one are made anew; see [`schema_of`].
-const SCHEMA: u32 = 3;
+const SCHEMA: u32 = 4;
 
 /// The sets and maps of an owner, and the tables that hold them.
 #[derive(Debug)]
@@ -58,6 +60,8 @@ pub(crate) struct Layout {
     pub(crate) self6: Set,
     /// Which addresses clones have, and in which they believe.
     pub(crate) clones: Box<CloneMaps>,
+    /// Which guests have links of somebody else's.
+    pub(crate) elsewhere: Box<ElsewhereSets>,
     /// What guests may do besides answering.
     pub(crate) policy: Box<PolicySets>,
     /// The interfaces on which forwarding was switched on for the guests.
@@ -88,6 +92,7 @@ impl Layout {
             self4: set(&table, "self4", &[ipv4, ipv4]),
             self6: set(&table, "self6", &[ipv6, ipv6]),
             clones: Box::new(CloneMaps::new(&table, &arp, guests)),
+            elsewhere: Box::new(ElsewhereSets::new(&table, guests)),
             policy: Box::new(PolicySets::new(&table, guests)),
             uplinks4: uplink_set(&table, UPLINKS4),
             uplinks6: uplink_set(&table, UPLINKS6),

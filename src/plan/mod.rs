@@ -383,7 +383,7 @@ impl<'a> Directory<'a> {
         let named = guests.iter().map(|guest| (guest.name(), *guest));
         let addresses = guests
             .iter()
-            .flat_map(|guest| [(guest.ipv4.into(), *guest), (guest.ipv6.into(), *guest)]);
+            .flat_map(|guest| guest.addresses().map(|address| (address, *guest)));
         Self {
             by_name: named.collect(),
             by_address: addresses.collect(),
@@ -408,15 +408,7 @@ impl<'a> Directory<'a> {
                 let address = address.filter(|_| anyone).ok_or_else(|| absent(guest))?;
                 return Ok(Seat { address, guest: "" });
             };
-            let own = if ipv4 {
-                IpAddr::from(attached.ipv4)
-            } else {
-                attached.ipv6.into()
-            };
-            Ok(Seat {
-                address: address.unwrap_or(own),
-                guest: attached.name(),
-            })
+            Seat::of(guest, attached, ipv4)
         };
         layout.exposure_elements(exposure, seat_of, put)
     }

@@ -76,20 +76,8 @@ impl Graph {
 
     fn guest(&mut self, tap: &str, id: &str, node: &GuestNode) {
         let guest = &node.attachment;
-        let lines = vec![
-            guest.tap().to_string(),
-            format!("{}/{}", guest.gateway_ipv4(), guest.prefix_ipv4()),
-            format!("{}/{}", guest.gateway_ipv6(), guest.prefix_ipv6()),
-            node.state().to_owned(),
-        ];
-        self.node(tap, lines);
-        let lines = vec![
-            plain(guest.name()),
-            guest.ipv4().to_string(),
-            guest.ipv6().to_string(),
-            guest.mac().to_string(),
-        ];
-        self.node(id, lines);
+        self.node(tap, node.near_end());
+        self.node(id, node.far_end());
         let ports = port_lines(&ports::of(guest, &node.exposures));
         let kind = if ports.is_empty() {
             EdgeKind::Link

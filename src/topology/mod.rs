@@ -199,11 +199,39 @@ impl GuestNode {
 
     fn state(&self) -> &'static str {
         match self.tap {
+            None if self.attachment.elsewhere().is_some() => "somebody else's",
+
             None => "missing",
             Some(TapState { up: false, .. }) => "down",
             Some(TapState { carrier: true, .. }) => "held by a VMM",
             Some(_) => "no VMM",
         }
+    }
+
+    /// The host's end of its wire: the interface, and the addresses on it.
+    fn near_end(&self) -> Vec<String> {
+        let guest = &self.attachment;
+        let mut words = match guest.elsewhere() {
+            Some(place) => vec![text::plain(place.link().as_str())],
+            None => vec![
+                guest.tap().to_string(),
+                format!("{}/{}", guest.gateway_ipv4(), guest.prefix_ipv4()),
+                format!("{}/{}", guest.gateway_ipv6(), guest.prefix_ipv6()),
+            ],
+        };
+        words.push(self.state().to_owned());
+        words
+    }
+
+    /// The guest's own: its name, its addresses, its MAC if that is known.
+    fn far_end(&self) -> Vec<String> {
+        let guest = &self.attachment;
+        let mut words = vec![text::plain(guest.name())];
+        words.extend(guest.addresses().map(|address| address.to_string()));
+        if guest.elsewhere().is_none() {
+            words.push(guest.mac().to_string());
+        }
+        words
     }
 
     /// What the guest sent and got.

@@ -82,23 +82,9 @@ fn guest(node: &GuestNode) -> Tree {
     let inside = guest.connection().snapshot().map(inside);
     let lines = inside.into_iter().chain(port_lines(&ports)).chain(traffic);
     Tree {
-        line: format!(
-            "{}  {}/{}  {}/{}  {}",
-            guest.tap(),
-            guest.gateway_ipv4(),
-            guest.prefix_ipv4(),
-            guest.gateway_ipv6(),
-            guest.prefix_ipv6(),
-            node.state(),
-        ),
+        line: node.near_end().join("  "),
         branches: vec![Tree {
-            line: format!(
-                "{}  {}  {}  {}",
-                plain(guest.name()),
-                guest.ipv4(),
-                guest.ipv6(),
-                guest.mac(),
-            ),
+            line: node.far_end().join("  "),
             branches: lines.map(Tree::leaf).collect(),
         }],
     }

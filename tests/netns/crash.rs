@@ -525,7 +525,7 @@ fn moments_with(program: &Path, options: &[&str], arguments: &[&str]) -> Vec<Mom
 }
 
 /// Does `work` for each moment, in a network namespace of its own.
-fn in_each_moment(moments: Vec<Moment>, work: impl Fn(&Moment) + Sync) {
+pub(crate) fn in_each_moment(moments: Vec<Moment>, work: impl Fn(&Moment) + Sync) {
     assert!(moments.len() > 3, "the log of strace was not understood");
     let moments = Mutex::new(moments.into_iter());
     let next = || moments.lock().unwrap().next();
@@ -553,6 +553,13 @@ pub(crate) fn kill_program(program: &Path, arguments: &[&str], moment: &Moment) 
     // strace ends as its child does.
     let words = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.signal(), Some(SIGKILL), "{call}: {words}");
+}
+
+/// Runs a program and kills it at this moment, if it gets there.
+pub(crate) fn kill_or_run(program: &Path, arguments: &[&str], moment: &Moment) {
+    let Moment { name, number, .. } = moment;
+    let inject = format!("inject={name}:signal=KILL:when={number}");
+    strace_program(program, &["-o", "/dev/null", "-e", &inject], arguments);
 }
 
 /// Runs a program, of which one system call fails.
@@ -584,7 +591,7 @@ const TRACED: &str = "sendto,sendmsg,ioctl,write,unshare,mount,umount2,unlink";
 const SIGKILL: i32 = 9;
 
 /// Runs `work` in a new network namespace with an uplink.
-fn in_new_node<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn in_new_node<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     let node = NetNs::new().unwrap();
     node.run(|| {
         add_uplink();

@@ -22,11 +22,13 @@ mod balance;
 mod beside;
 mod bridged;
 mod clones;
+mod cni;
 mod conntrack;
 mod crash;
 mod cut;
 mod dhcp;
 mod egress;
+mod elsewhere;
 mod expose;
 mod exposure;
 mod host;
@@ -43,10 +45,12 @@ mod plan;
 mod plan_policy;
 mod planner;
 mod policy;
+mod pool;
 mod proxied;
 mod ranges;
 mod rates;
 mod real_guest;
+mod redirected;
 mod relay;
 mod repair;
 mod repoint;
@@ -70,7 +74,10 @@ mod world;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    if let Some(code) = planner::be_agent().or_else(bridged::be_agent) {
+    if let Some(code) = planner::be_agent()
+        .or_else(bridged::be_agent)
+        .or_else(redirected::be_agent)
+    {
         return code;
     }
     let arguments = libtest_mimic::Arguments::from_args();
@@ -89,11 +96,13 @@ fn main() -> ExitCode {
         beside::trials(),
         bridged::trials(),
         clones::trials(),
+        cni::trials(),
         conntrack::trials(),
         crash::trials(),
         cut::trials(),
         dhcp::trials(),
         egress::trials(),
+        elsewhere::trials(),
         expose::trials(),
         exposure::trials(),
         host::trials(),
@@ -108,10 +117,12 @@ fn main() -> ExitCode {
         plan_policy::trials(),
         repair::trials(),
         policy::trials(),
+        pool::trials(),
         proxied::trials(),
         rates::trials(),
         ranges::trials(),
         real_guest::trials(),
+        redirected::trials(),
         relay::trials(),
         repoint::trials(),
         riklet::trials(),

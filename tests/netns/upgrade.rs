@@ -39,7 +39,7 @@ fn take_over(older: &str) {
         .node
         .run(|| run("nft", &["-s", "list", "ruleset"]))
         .unwrap();
-    assert!(before.contains("schema=3"), "{before}");
+    assert!(before.contains("schema=4"), "{before}");
     drop(host);
     let older = older.replace("tcp . 8080", "tcp . 80");
     let load = || {
@@ -76,13 +76,13 @@ fn take_over(older: &str) {
 fn tables_of_a_newer_layout_are_left_alone() {
     let host = Host::open(Owner::new("riklet").unwrap()).unwrap();
     drop(host);
-    let newer = run("nft", &["list", "ruleset"]).replace("schema=3", "schema=4");
+    let newer = run("nft", &["list", "ruleset"]).replace("schema=4", "schema=5");
     run("nft", &["flush", "ruleset"]);
     feed("nft", &["-f", "-"], &newer);
     let error = Host::open(Owner::new("riklet").unwrap()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the tables of owner riklet clashes with table inet riklet of a newer version (layout 4, this one knows 3)"
+        "the tables of owner riklet clashes with table inet riklet of a newer version (layout 5, this one knows 4)"
     );
     assert_eq!(run("nft", &["list", "ruleset"]), newer);
 }

@@ -28,7 +28,10 @@ impl fmt::Display for Commands<'_> {
         let (mac, mtu) = (config.mac, config.mtu);
         writeln!(f, "ip link set {device} address {mac} mtu {mtu} up")?;
         for net in &config.addresses {
-            writeln!(f, "ip address add {net} dev {device}")?;
+            // Whoever had it before has found that nobody else has, and routes
+            // can name it as their source at once.
+            let at_once = if net.addr().is_ipv6() { " nodad" } else { "" };
+            writeln!(f, "ip address add {net} dev {device}{at_once}")?;
         }
         for (address, mac) in &config.neighbours {
             writeln!(

@@ -124,7 +124,7 @@ fn commands_are_those_of_ip() {
         config.to_string(),
         "ip link set eth0 address 02:74:77:00:00:05 mtu 1450 up\n\
          ip address add 10.244.3.7/32 dev eth0\n\
-         ip address add 2001:db8::7/128 dev eth0\n\
+         ip address add 2001:db8::7/128 dev eth0 nodad\n\
          ip neighbour replace 169.254.1.1 lladdr ee:ee:ee:ee:ee:ee dev eth0\n\
          ip route add 169.254.1.1/32 dev eth0\n\
          ip route add 0.0.0.0/0 via 169.254.1.1 dev eth0\n\

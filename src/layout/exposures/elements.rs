@@ -4,8 +4,9 @@ use std::net::IpAddr;
 
 use super::note::Note;
 use super::sides::{SLOTS, Side, guest_at, slot_key};
-use crate::error::Invalid;
+use crate::error::{Error, Invalid};
 use crate::exposure::{Balance, Destination, Exposure, Label, Mapping, Ports, Protocol};
+use crate::guest::Attachment;
 use crate::layout::Layout;
 use crate::nft::{Comment, Data, Element, L4Proto, Port, Set};
 
@@ -14,6 +15,37 @@ use crate::nft::{Comment, Data, Element, L4Proto, Port, Set};
 pub(crate) struct Seat<'n> {
     pub(crate) address: IpAddr,
     pub(crate) guest: &'n str,
+}
+
+impl<'n> Seat<'n> {
+    /// The address of an attached guest in a family, and its name. Where an
+    /// address was `meant`, that one.
+    ///
+    /// # Errors
+    /// [`Error::Absent`] if it has none in this family.
+    pub(crate) fn of(
+        meant: &Destination,
+        attached: &'n Attachment,
+        ipv4: bool,
+    ) -> Result<Self, Error> {
+        let address = match meant {
+            Destination::Address(address) => Some(*address),
+            Destination::Name(_) => attached.address(ipv4),
+        };
+        let kind = if ipv4 {
+            "IPv4 address of a guest"
+        } else {
+            "IPv6 address of a guest"
+        };
+        let absent = || Error::Absent {
+            kind,
+            name: meant.to_string().into(),
+        };
+        Ok(Self {
+            address: address.ok_or_else(absent)?,
+            guest: attached.name(),
+        })
+    }
 }
 
 impl Layout {

@@ -5,7 +5,7 @@ mod conflicts;
 mod crash;
 mod dhcp;
 mod nabla_defects;
-mod pod;
+pub(crate) mod pod;
 mod scenes;
 
 use libtest_mimic::Trial;

@@ -201,8 +201,13 @@ pub(crate) struct PodGuest {
 impl PodGuest {
     /// Boots it, with nothing but the MAC and the MTU that its device has.
     pub(crate) fn boot(pods: &Pods, bridged: &Bridged) -> Self {
+        Self::behind(pods, bridged.tap(), bridged.config())
+    }
+
+    /// Boots it behind a TAP of the pod's.
+    pub(crate) fn behind(pods: &Pods, tap: IfName, config: &GuestConfig) -> Self {
         let attach = || {
-            let options = TapOptions::new(bridged.tap()).nonblocking();
+            let options = TapOptions::new(tap).nonblocking();
             // A program that another test starts holds a copy of the
             // descriptor that made the device for a moment.
             within(SOON, |_| match options.clone().attach() {
@@ -211,7 +216,6 @@ impl PodGuest {
             })
         };
         let host = inside(&pods.pod, attach).expect("the TAP is held by another");
-        let config = bridged.config();
         let netns = NetNs::new().unwrap();
         let guest = inside(&netns, || {
             TapOptions::new(eth0())

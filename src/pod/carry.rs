@@ -41,7 +41,7 @@ impl fmt::Display for LeftOut {
 /// It makes its own link-local addresses, and what follows from an address by
 /// itself (the route to its subnet, routes to its own addresses) is left to
 /// it.
-pub(super) fn guest_config(pod: &PodInterface) -> (GuestConfig, Vec<LeftOut>) {
+pub(crate) fn guest_config(pod: &PodInterface) -> (GuestConfig, Vec<LeftOut>) {
     let mut left_out = Vec::new();
     let mut config = GuestConfig::new(pod.mac(), pod.mtu());
     // The kernel lists the IPv6 address that it was given last first, so the
@@ -53,6 +53,11 @@ pub(super) fn guest_config(pod: &PodInterface) -> (GuestConfig, Vec<LeftOut>) {
     for address in ipv4.into_iter().chain(ipv6.into_iter().rev()) {
         match own(address) {
             _ if address.dad_failed() => left_out.push(LeftOut::Duplicate(*address)),
+            // Without a route to its subnet, others of it are reached as any
+            // other is (CNI's `ptp`).
+            Some(net) if !is_on_link(&net, pod) => {
+                config = config.address(net.addr().into());
+            }
             Some(net) => config = config.address(net),
             None => {}
         }
@@ -103,6 +108,15 @@ fn own(address: &Address) -> Option<IpNet> {
         (own, Some(_)) => Some(own.into()),
         (_, None) => Some(address.net()),
     }
+}
+
+/// Whether the pod takes the subnet of an address to be on its link.
+fn is_on_link(net: &IpNet, pod: &PodInterface) -> bool {
+    pod.routes().iter().any(|route| {
+        route.destination() == net.trunc()
+            && route.gateway().is_none()
+            && route.route_kind() == RouteKind::UNICAST
+    })
 }
 
 /// Whether the guest's kernel makes this route when it is told an address.
