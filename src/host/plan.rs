@@ -369,7 +369,7 @@ impl Host {
             Destination::Address(address) => theirs.iter().any(|guest| guest.has(*address)),
             Destination::Name(name) => theirs.iter().any(|guest| guest.name == *name),
         };
-        let sets = self.layout.exposure_sets().into_iter();
+        let sets = self.layout.exposure_sets();
         let elements: Vec<_> = sets.map(|set| listing.of(set).to_vec()).collect();
         let exposures = self
             .layout

@@ -37,8 +37,8 @@ impl PoolSettings {
     /// owner by such a name are the pool's.
     ///
     /// # Errors
-    /// [`Invalid`] if the name holds a dot or is longer than 42 bytes, if
-    /// `ready` is none or more than there is room for in the guests'
+    /// [`Invalid`] if the name holds a dot or is longer than 42 bytes, if the
+    /// guest is connected [elsewhere](crate::Connection::Elsewhere), if `ready` is none or more than there is room for in the guests'
     /// networks, or if the tables are not [`Ownership::Shared`]: the pool has
     /// a handle of its own.
     pub fn new(host: Settings, like: Guest, ready: u32) -> Result<Self, Invalid> {
@@ -51,6 +51,13 @@ impl PoolSettings {
             return Err(invalid("is longer than 42 bytes"));
         }
         like.fixed_mac()?;
+        if like.wanted_connection().elsewhere().is_some() {
+            return Err(Invalid::new(
+                "connection of a pool's guests",
+                like.wanted_connection(),
+                "is made elsewhere, for one guest",
+            ));
+        }
         let room = host.current_networks().guests();
         let invalid = |why| Err(Invalid::new("number of ready networks", ready, why));
         match usize::try_from(ready) {
