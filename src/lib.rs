@@ -22,7 +22,8 @@
 //! [`Host::watch`] keeps it so.
 //!
 //! A guest can also take the place of a pod whose interface someone else has
-//! made: [`bridged`].
+//! made ([`bridged`]), or be behind it under a fixed private address
+//! ([`masqueraded`]).
 //!
 //! The rooms below it are public too: [`nft`], [`route`] and [`conntrack`]
 //! speak to the kernel's subsystems in typed values; [`conn`], [`sys`] and
@@ -51,6 +52,7 @@ pub mod fuzzing;
 pub mod guest;
 pub mod host;
 mod layout;
+pub mod masqueraded;
 pub mod nft;
 #[cfg(feature = "serde")]
 mod notation;

@@ -6,6 +6,7 @@ use tapwire::conn::{Connection, Exchange, Requests};
 use tapwire::conntrack::{Flow, FlowFilter};
 use tapwire::dhcp::{Responder, ResponderCounters};
 use tapwire::guest::GuestConfig;
+use tapwire::masqueraded::{Masquerade, MasqueradePlan, Masqueraded, Mesh};
 use tapwire::nft::{
     self, Batch, Chain, Element, Event, Flowtable, NamedObject, Nft, Rule, Set, Snapshot, Table,
 };
@@ -47,6 +48,10 @@ const _: () = {
     value::<IfIndex>();
     value::<IfName>();
     value::<Mac>();
+    value::<Masquerade>();
+    value::<MasqueradePlan>();
+    value::<Masqueraded>();
+    value::<Mesh>();
     value::<Networks>();
     value::<Owner>();
     value::<ProxiedCounters>();

@@ -36,6 +36,7 @@ mod isolation;
 mod limits;
 mod linux_guest;
 mod listing;
+mod masqueraded;
 mod matrix;
 mod namespaced;
 mod nft;
@@ -104,6 +105,7 @@ fn main() -> ExitCode {
         isolation::trials(),
         limits::trials(),
         listing::trials(),
+        masqueraded::trials(),
         matrix::trials(),
         namespaced::trials(),
         nft::trials(),

@@ -201,8 +201,13 @@ pub(crate) struct PodGuest {
 impl PodGuest {
     /// Boots it, with nothing but the MAC and the MTU that its device has.
     pub(crate) fn boot(pods: &Pods, bridged: &Bridged) -> Self {
+        Self::on(&pods.pod, bridged.tap(), bridged.config())
+    }
+
+    /// Boots one on a TAP of a namespace.
+    pub(crate) fn on(pod: &NetNs, tap: IfName, config: &GuestConfig) -> Self {
         let attach = || {
-            let options = TapOptions::new(bridged.tap()).nonblocking();
+            let options = TapOptions::new(tap).nonblocking();
             // A program that another test starts holds a copy of the
             // descriptor that made the device for a moment.
             within(SOON, |_| match options.clone().attach() {
@@ -210,8 +215,7 @@ impl PodGuest {
                 result => Some(result.unwrap()),
             })
         };
-        let host = inside(&pods.pod, attach).expect("the TAP is held by another");
-        let config = bridged.config();
+        let host = inside(pod, attach).expect("the TAP is held by another");
         let netns = NetNs::new().unwrap();
         let guest = inside(&netns, || {
             TapOptions::new(eth0())
