@@ -95,6 +95,17 @@ pub enum Error {
         /// Size that the kernel allows, in bytes.
         available: usize,
     },
+    /// A step failed, and so did a part of undoing those before it: something
+    /// is left, and goes when the undoing is repeated.
+    #[error("half done, for undoing it failed too ({undoing})")]
+    HalfDone {
+        /// Why the step failed, the first error. The questions asked of this
+        /// one are answered for it.
+        #[source]
+        error: Box<Self>,
+        /// Why undoing failed.
+        undoing: Box<Self>,
+    },
     /// This kernel lacks what is needed.
     #[error("this kernel does not support {feature}")]
     Unsupported {
@@ -117,9 +128,29 @@ impl Error {
         }
     }
 
+    /// This error, and with it that of undoing what was done before, if that
+    /// failed too.
+    pub(crate) fn undone(self, undoing: Result<(), Self>) -> Self {
+        match undoing {
+            Ok(()) => self,
+            Err(undoing) => Self::HalfDone {
+                error: self.into(),
+                undoing: undoing.into(),
+            },
+        }
+    }
+
+    /// The first error, where a failed undoing came on top of it.
+    fn first(&self) -> &Self {
+        match self {
+            Self::HalfDone { error, .. } => error.first(),
+            error => error,
+        }
+    }
+
     /// The errno behind this error, if the kernel gave one (see `errno(3)`).
     pub fn raw_os_error(&self) -> Option<i32> {
-        match self {
+        match self.first() {
             Self::Refused { source, .. } => Some(source.errno()),
             Self::System { source, .. } | Self::UnknownOutcome { source, .. } => {
                 source.raw_os_error()
@@ -132,7 +163,7 @@ impl Error {
     /// Whether the thing does not exist (`ENOENT`, `ENODEV`, `ESRCH`, or
     /// [`Absent`](Self::Absent)).
     pub fn is_not_found(&self) -> bool {
-        matches!(self, Self::Absent { .. })
+        matches!(self.first(), Self::Absent { .. })
             || matches!(
                 self.raw_os_error(),
                 Some(libc::ENOENT | libc::ENODEV | libc::ESRCH | libc::ENXIO | libc::EADDRNOTAVAIL)
@@ -142,7 +173,7 @@ impl Error {
     /// Whether the thing is there already (`EEXIST`, or a
     /// [`Conflict`](Self::Conflict)).
     pub fn is_exists(&self) -> bool {
-        matches!(self, Self::Conflict(_)) || self.raw_os_error() == Some(libc::EEXIST)
+        matches!(self.first(), Self::Conflict(_)) || self.raw_os_error() == Some(libc::EEXIST)
     }
 
     /// Whether the process lacks a right (`EPERM`, `EACCES`).
@@ -329,5 +360,27 @@ impl Invalid {
     /// The value as the caller gave it.
     pub fn value(&self) -> &str {
         &self.value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn failed_undoing_does_not_hide_the_first_error() {
+        let refused = |what: &str, errno| Error::Refused {
+            operation: Operation::new(what),
+            source: Refusal::new(errno, None, None),
+        };
+        let first = || refused("add link", libc::EPERM);
+        assert_eq!(first().undone(Ok(())).to_string(), "add link");
+        let both = first().undone(Err(refused("delete link", libc::ENODEV)));
+        assert_eq!(both.raw_os_error(), Some(libc::EPERM));
+        assert!(both.is_permission_denied() && !both.is_not_found());
+        assert_eq!(both.source().unwrap().to_string(), "add link");
+        assert!(both.to_string().contains("delete link"));
     }
 }

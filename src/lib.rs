@@ -21,9 +21,11 @@
 //! with what the kernel has, [`Host::commit`] changes the difference, and
 //! [`Host::watch`] keeps it so.
 //!
+//! A [`Pool`] keeps networks ready, which are taken in no time.
+//!
 //! A guest can also take the place of a pod whose interface someone else has
-//! made ([`bridged`]), or be behind it under a fixed private address
-//! ([`masqueraded`]).
+//! made ([`bridged`], or where a bridge is not wanted [`redirected`]), or be
+//! behind it under a fixed private address ([`masqueraded`]).
 //!
 //! The rooms below it are public too: [`nft`], [`route`] and [`conntrack`]
 //! speak to the kernel's subsystems in typed values; [`conn`], [`sys`] and
@@ -58,12 +60,15 @@ pub mod nft;
 mod notation;
 mod owner;
 pub mod plan;
+mod pod;
+mod pool;
 mod protocol;
 #[cfg(feature = "proxied")]
 mod proxied;
 #[cfg(feature = "__recording")]
 #[doc(hidden)]
 pub mod recording;
+pub mod redirected;
 #[cfg(feature = "relay")]
 mod relay;
 pub mod route;
@@ -82,6 +87,7 @@ pub use guest::{
 pub use host::{Dropped, Exposed, Flows, Host, Ownership, Settings, Traffic, Watch};
 pub use owner::Owner;
 pub use plan::{Change, Plan, Wanted};
+pub use pool::{Pool, PoolCounts, PoolError, PoolSettings};
 #[cfg(feature = "proxied")]
 pub use proxied::{Proxied, ProxiedCounters, ProxiedHandle, ProxiedNotice, ProxiedSettings};
 #[cfg(feature = "relay")]

@@ -10,18 +10,23 @@ use tapwire::masqueraded::{Masquerade, MasqueradePlan, Masqueraded, Mesh};
 use tapwire::nft::{
     self, Batch, Chain, Element, Event, Flowtable, NamedObject, Nft, Rule, Set, Snapshot, Table,
 };
+use tapwire::redirected::{RedirectPlan, Redirected};
+use tapwire::route::tc::{Filter, Qdisc};
 use tapwire::route::{Address, Link, Neighbour, Route, RoutingRule, Rtnl, Watch};
 use tapwire::sys::{NetNs, Socket, Tap, TapOptions};
 use tapwire::{
     Attachment, Elsewhere, Error, Exposed, Exposure, Guest, Host, IfIndex, IfName, Mac, Networks,
-    Owner, Proxied, ProxiedCounters, ProxiedHandle, ProxiedNotice, ProxiedSettings, Relay,
-    RelayCounters, RelaySettings, Settings, Topology,
+    Owner, Pool, PoolCounts, PoolError, PoolSettings, Proxied, ProxiedCounters, ProxiedHandle,
+    ProxiedNotice, ProxiedSettings, Relay, RelayCounters, RelaySettings, Settings, Topology,
 };
 
 const fn handle<T: Send + 'static>() {}
 const fn value<T: Send + Sync + Clone + 'static>() {}
 
+const fn shared<T: Send + Sync + 'static>() {}
+
 const _: () = {
+    shared::<Pool>();
     handle::<Host>();
     handle::<Nft>();
     handle::<nft::Watch>();
@@ -39,6 +44,8 @@ const _: () = {
     value::<BridgePlan>();
     value::<Bridged>();
     value::<PodInterface>();
+    value::<RedirectPlan>();
+    value::<Redirected>();
     value::<GuestConfig>();
     value::<ResponderCounters>();
     value::<Elsewhere>();
@@ -54,6 +61,9 @@ const _: () = {
     value::<Mesh>();
     value::<Networks>();
     value::<Owner>();
+    value::<PoolCounts>();
+    value::<PoolError>();
+    value::<PoolSettings>();
     value::<ProxiedCounters>();
     value::<ProxiedHandle>();
     value::<ProxiedNotice>();
@@ -78,6 +88,8 @@ const _: () = {
     value::<Neighbour>();
     value::<Route>();
     value::<RoutingRule>();
+    value::<Qdisc>();
+    value::<Filter>();
     value::<Flow>();
     value::<FlowFilter>();
     value::<Exchange>();

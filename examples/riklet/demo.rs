@@ -8,10 +8,10 @@ use tapwire::sys::{TapOptions, enter_user_namespace, has_net_admin};
 use tapwire::topology::GuestNode;
 use tapwire::{Attachment, Exposed, Host, Owner};
 
-use crate::inventory::Inventory;
-use crate::network::{CLIENT, NODE, Network};
 use crate::reach::{self, Report};
 use crate::support::guest::{Config, Guest};
+use crate::support::inventory::Inventory;
+use crate::support::network::{CLIENT, NODE, Network};
 use crate::support::progress::Progress;
 use crate::support::table::Table;
 use crate::support::workload::Workload;

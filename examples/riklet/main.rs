@@ -8,19 +8,16 @@
 mod check;
 mod demo;
 mod function;
-mod inventory;
 mod manage;
-mod network;
 mod reach;
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::error::Error;
-use std::io::{self, Write};
+use std::env;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::{env, fmt};
 
+use support::program::{Chain, Failure, say};
 use support::workload::Workload;
 
 fn main() -> ExitCode {
@@ -54,15 +51,6 @@ fn main() -> ExitCode {
     }
 }
 
-/// Why a command failed.
-type Failure = Box<dyn Error + Send + Sync>;
-
-/// Prints a line. A reader who has seen enough (`head`) is no reason to panic,
-/// as `println!` would.
-fn say(line: impl fmt::Display) -> Result<(), Failure> {
-    writeln!(io::stdout(), "{line}").map_err(|error| format!("standard output: {error}").into())
-}
-
 /// Reads all definitions, or none.
 fn load(paths: &[PathBuf]) -> Result<Vec<Workload>, Failure> {
     let mut workloads: Vec<Workload> = Vec::new();
@@ -85,21 +73,6 @@ fn paths(arguments: &[impl AsRef<Path>], skip: usize) -> Vec<PathBuf> {
         .skip(skip)
         .map(|argument| argument.as_ref().to_owned())
         .collect()
-}
-
-/// An error and what led to it, on one line.
-struct Chain<'a>(&'a (dyn Error + 'a));
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut next = self.0.source();
-        while let Some(error) = next {
-            write!(f, ": {error}")?;
-            next = error.source();
-        }
-        Ok(())
-    }
 }
 
 /// The command line is not one that we know.

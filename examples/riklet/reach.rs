@@ -7,7 +7,7 @@ use tapwire::{Attachment, Protocol};
 
 use crate::check::{Attempt, Check, Expected, From};
 use crate::demo::Function;
-use crate::network::{CLIENT, CLIENT_PORT, NODE, NODE_PORT, Network};
+use crate::support::network::{CLIENT, CLIENT_PORT, NODE, NODE_PORT, Network};
 use crate::support::progress::Progress;
 use crate::support::table::Table;
 use crate::{Failure, function};

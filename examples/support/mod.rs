@@ -1,5 +1,5 @@
 //! What the examples and the tests share: a stand-in for a microVM, plain
-//! clients and servers, and the printing of tables.
+//! clients and servers, a node to try things on, and the printing of tables.
 //!
 //! Nothing here is part of the library, and nothing here waits for ever.
 #![allow(
@@ -11,6 +11,9 @@ pub(crate) mod client;
 pub(crate) mod frame;
 pub(crate) mod guest;
 pub(crate) mod http;
+pub(crate) mod inventory;
+pub(crate) mod network;
+pub(crate) mod program;
 pub(crate) mod progress;
 pub(crate) mod server;
 pub(crate) mod table;

@@ -46,20 +46,18 @@
 //! Everything here works in the calling thread's network namespace; see
 //! [`NetNs::run`](crate::sys::NetNs::run).
 
-mod carry;
-mod interface;
 mod parts;
 mod plan;
 mod take;
 
-pub use carry::LeftOut;
-pub use interface::PodInterface;
+pub use crate::pod::{LeftOut, PodInterface, Restored};
 pub use plan::BridgePlan;
 
 use parts::Parts;
 
 use crate::error::Error;
 use crate::guest::GuestConfig;
+use crate::pod;
 use crate::route::Rtnl;
 use crate::types::IfName;
 
@@ -89,7 +87,7 @@ impl Bridged {
     }
 
     fn new(pod: PodInterface, bridge: IfName, tap: IfName) -> Self {
-        let (config, _) = carry::guest_config(&pod);
+        let (config, _) = pod::guest_config(&pod);
         Self {
             pod,
             bridge,
@@ -136,7 +134,7 @@ impl Bridged {
 /// [`Error::System`] if the kernel does not do it.
 pub fn restore(interface: IfName) -> Result<Restored, Error> {
     let mut rtnl = Rtnl::open()?;
-    let mac = interface::ethernet(&mut rtnl, interface)?.1;
+    let mac = pod::ethernet(&mut rtnl, interface)?.1;
     let parts = Parts::of(&rtnl.links()?, mac);
     let mut outcome = Restored::Nothing;
     // The bridge first: with it the pod has its packets again.
@@ -149,14 +147,4 @@ pub fn restore(interface: IfName) -> Result<Restored, Error> {
         }
     }
     Ok(outcome)
-}
-
-/// What [`restore`] found to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Restored {
-    /// Something was there and has been removed.
-    Removed,
-    /// Nothing was there.
-    Nothing,
 }

@@ -3,12 +3,11 @@
 use std::fmt;
 use std::fs;
 
-use super::carry::{self, LeftOut};
-use super::interface::PodInterface;
-use super::parts::{self, Parts};
+use super::parts::Parts;
 use crate::error::{Conflict, Error, Invalid};
 use crate::guest::GuestConfig;
-use crate::route::{Link, Rtnl};
+use crate::pod::{self, Frames, LeftOut, PodInterface, PodTap, Queues, Role};
+use crate::route::Rtnl;
 use crate::types::IfName;
 
 /// How a pod's interface would be taken over; [`take_over`](Self::take_over)
@@ -20,25 +19,7 @@ use crate::types::IfName;
 pub struct BridgePlan {
     pub(super) pod: PodInterface,
     pub(super) bridge: Option<IfName>,
-    pub(super) tap: Option<IfName>,
-    pub(super) owner: Option<u32>,
-    pub(super) group: Option<u32>,
-    pub(super) frames: Frames,
-    pub(super) queues: Queues,
-}
-
-/// What precedes each frame on the TAP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Frames {
-    Plain,
-    WithHeader,
-}
-
-/// How many descriptors the TAP takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Queues {
-    One,
-    Many,
+    pub(super) tap: PodTap,
 }
 
 impl BridgePlan {
@@ -48,11 +29,7 @@ impl BridgePlan {
         Self {
             pod,
             bridge: None,
-            tap: None,
-            owner: None,
-            group: None,
-            frames: Frames::Plain,
-            queues: Queues::One,
+            tap: PodTap::new(),
         }
     }
 
@@ -66,21 +43,21 @@ impl BridgePlan {
     /// Calls the TAP so.
     #[must_use]
     pub fn tap(mut self, name: IfName) -> Self {
-        self.tap = Some(name);
+        self.tap.name = Some(name);
         self
     }
 
     /// This user may open the TAP without `CAP_NET_ADMIN`.
     #[must_use]
     pub fn tap_owner(mut self, uid: u32) -> Self {
-        self.owner = Some(uid);
+        self.tap.owner = Some(uid);
         self
     }
 
     /// Members of this group may open the TAP without `CAP_NET_ADMIN`.
     #[must_use]
     pub fn tap_group(mut self, gid: u32) -> Self {
-        self.group = Some(gid);
+        self.tap.group = Some(gid);
         self
     }
 
@@ -89,14 +66,14 @@ impl BridgePlan {
     /// passes all of them on, and the kernel does what the other side cannot.)
     #[must_use]
     pub fn vnet_header(mut self) -> Self {
-        self.frames = Frames::WithHeader;
+        self.tap.frames = Frames::WithHeader;
         self
     }
 
     /// The TAP takes several queues.
     #[must_use]
     pub fn multi_queue(mut self) -> Self {
-        self.queues = Queues::Many;
+        self.tap.queues = Queues::Many;
         self
     }
 
@@ -107,12 +84,12 @@ impl BridgePlan {
 
     /// What the guest would be told.
     pub fn config(&self) -> GuestConfig {
-        carry::guest_config(&self.pod).0
+        pod::guest_config(&self.pod).0
     }
 
     /// What the guest would not be told.
     pub fn left_out(&self) -> Vec<LeftOut> {
-        carry::guest_config(&self.pod).1
+        pod::guest_config(&self.pod).1
     }
 
     /// What others have or do that touches the guest's packets without
@@ -137,8 +114,7 @@ impl BridgePlan {
     }
 
     pub(super) fn tap_name(&self) -> Result<IfName, Invalid> {
-        let made = || format!("twtap{}", self.pod.index()).parse();
-        self.tap.map_or_else(made, Ok)
+        self.tap.name_for(&self.pod)
     }
 
     /// Looks for what makes it impossible; gives the parts that are there
@@ -151,38 +127,10 @@ impl BridgePlan {
             return Err(Invalid::new("interface name", tap, why).into());
         }
         let links = rtnl.links()?;
-        let now = links.iter().find(|link| link.name() == name.as_str());
-        let same =
-            |link: &&Link| link.index() == self.pod.index() && link.mac() == Some(self.pod.mac());
-        let Some(now) = now.filter(same) else {
-            let wanted = format!("interface {name} as it was planned for");
-            return Err(Conflict::new(wanted, "another, or none").into());
-        };
         let parts = Parts::find(&links, &self.pod);
-        if let Some(master) = now.master()
-            && parts.bridge.as_ref().map(Link::index) != Some(master)
-        {
-            let of = links.iter().find(|link| link.index() == master);
-            let of = of.map_or_else(|| master.to_string(), |link| link.name().to_owned());
-            let wanted = format!("{name} as a port of {bridge}");
-            return Err(Conflict::new(wanted, format!("{of}, which it is a port of")).into());
-        }
-        if !now.is_up() {
-            return Err(Invalid::new("interface", name, "is down").into());
-        }
-        for (wanted, part, kind) in [(bridge, &parts.bridge, "bridge"), (tap, &parts.tap, "TAP")] {
-            let taken = links.iter().find(|link| link.name() == wanted.as_str());
-            match (part, taken) {
-                (Some(part), _) if part.name() != wanted.as_str() => {
-                    let holder = format!("{}, which was made for {name}", part.name());
-                    return Err(Conflict::new(format!("{kind} {wanted}"), holder).into());
-                }
-                (None, Some(link)) => {
-                    let holder = format!("another interface of that name ({link})");
-                    return Err(Conflict::new(format!("{kind} {wanted}"), holder).into());
-                }
-                _ => {}
-            }
+        pod::unchanged(&links, &self.pod, parts.bridge.as_ref())?;
+        for (kind, name, part) in [("bridge", bridge, &parts.bridge), ("TAP", tap, &parts.tap)] {
+            pod::free(&links, &self.pod, (kind, name), part.as_ref())?;
         }
         Ok(parts)
     }
@@ -194,7 +142,10 @@ impl fmt::Display for BridgePlan {
             return f.write_str("no names\n");
         };
         let (name, mac, mtu) = (self.pod.name(), self.pod.mac(), self.pod.mtu());
-        let (own, port) = (parts::bridge_mac(mac), parts::tap_mac(mac));
+        let (own, port) = (
+            pod::derived(mac, Role::Bridge),
+            pod::derived(mac, Role::BridgedTap),
+        );
         writeln!(
             f,
             "add bridge {bridge} address {own} mtu {mtu}: no STP, no snooping, no IP"

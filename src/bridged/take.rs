@@ -1,11 +1,11 @@
 //! The take-over, step by step, and back if a step fails.
 
 use super::Bridged;
-use super::parts::{self, Joined, Parts};
-use super::plan::{BridgePlan, Frames, Queues};
+use super::parts::{Joined, Parts};
+use super::plan::BridgePlan;
 use crate::error::Error;
-use crate::route::{Ipv4Setting, Ipv6Setting, LinkChange, Rtnl, set_ipv6_setting};
-use crate::sys::TapOptions;
+use crate::pod::{self, Role, without_ipv6};
+use crate::route::{Ipv4Setting, LinkChange, Rtnl};
 use crate::types::{IfIndex, IfName};
 
 impl BridgePlan {
@@ -27,30 +27,22 @@ impl BridgePlan {
         let found = self.check(&mut rtnl)?;
         let was_port = found.is_joined(&self.pod);
         let mut made = Vec::new();
-        let outcome = self.build(&mut rtnl, found, &mut made);
-        if outcome.is_err() {
-            self.take_back(&mut rtnl, was_port, &made);
-        }
-        outcome
+        self.build(&mut rtnl, found, &mut made)
+            .map_err(|error| error.undone(self.take_back(&mut rtnl, was_port, &made)))
     }
 
     /// Removes what was made. Should that fail too, what is left is found
     /// again by the next attempt and by `restore`.
-    fn take_back(&self, rtnl: &mut Rtnl, was_port: Joined, made: &[IfIndex]) {
-        let undone = rtnl.attempt(|changes| {
+    fn take_back(&self, rtnl: &mut Rtnl, was_port: Joined, made: &[IfIndex]) -> Result<(), Error> {
+        let refused = rtnl.attempt(|changes| {
             if was_port == Joined::No {
                 changes.set_link(&LinkChange::new(self.pod.index()).no_master());
             }
             for &index in made {
                 changes.delete_link(index);
             }
-        });
-        for error in undone.unwrap_or_else(|error| vec![error]) {
-            log::error!(
-                "take-over of {} is left half-done: {error}",
-                self.pod.name()
-            );
-        }
+        })?;
+        refused.into_iter().next().map_or(Ok(()), Err)
     }
 
     fn build(
@@ -60,15 +52,19 @@ impl BridgePlan {
         made: &mut Vec<IfIndex>,
     ) -> Result<Bridged, Error> {
         let (bridge_name, tap_name) = (self.bridge_name()?, self.tap_name()?);
-        let pod = self.pod.index();
+        let interface = self.pod.index();
         let bridge = match found.bridge {
             Some(bridge) => bridge.index(),
             None => self.make_bridge(rtnl, bridge_name, made)?,
         };
         silence(rtnl, bridge, bridge_name)?;
-        let tap = match found.tap {
-            Some(tap) => tap.index(),
-            None => self.make_tap(tap_name, made)?,
+        let tap = if let Some(tap) = found.tap {
+            tap.index()
+        } else {
+            let mac = pod::derived(self.pod.mac(), Role::BridgedTap);
+            let tap = self.tap.make(&self.pod, mac)?;
+            made.push(tap);
+            tap
         };
         without_ipv6(tap_name)?;
         rtnl.apply(|changes| {
@@ -80,8 +76,8 @@ impl BridgePlan {
         // As soon as the interface is a port, its frames are the bridge's, and
         // the entry leads them on: together.
         rtnl.apply(|changes| {
-            changes.set_link(&LinkChange::new(pod).master(bridge));
-            changes.stop_learning(pod);
+            changes.set_link(&LinkChange::new(interface).master(bridge));
+            changes.stop_learning(interface);
             changes.lead_to_port(self.pod.mac(), tap);
         })?;
         Ok(Bridged::new(self.pod.clone(), bridge_name, tap_name))
@@ -93,7 +89,7 @@ impl BridgePlan {
         name: IfName,
         made: &mut Vec<IfIndex>,
     ) -> Result<IfIndex, Error> {
-        let mac = parts::bridge_mac(self.pod.mac());
+        let mac = pod::derived(self.pod.mac(), Role::Bridge);
         rtnl.apply(|changes| changes.add_plain_bridge(name, mac, self.pod.mtu()))?;
         let link = rtnl.link(name)?.ok_or_else(|| Error::Absent {
             kind: "bridge",
@@ -102,28 +98,6 @@ impl BridgePlan {
         made.push(link.index());
         Ok(link.index())
     }
-
-    fn make_tap(&self, name: IfName, made: &mut Vec<IfIndex>) -> Result<IfIndex, Error> {
-        let mut options = TapOptions::new(name)
-            .mac(parts::tap_mac(self.pod.mac()))
-            .mtu(self.pod.mtu())
-            .persistent();
-        if self.frames == Frames::WithHeader {
-            options = options.vnet_header();
-        }
-        if self.queues == Queues::Many {
-            options = options.multi_queue();
-        }
-        if let Some(uid) = self.owner {
-            options = options.owner(uid);
-        }
-        if let Some(gid) = self.group {
-            options = options.group(gid);
-        }
-        let index = options.create()?.index()?;
-        made.push(index);
-        Ok(index)
-    }
 }
 
 /// Has the pod's system not answer by the bridge for addresses that are the
@@ -131,14 +105,6 @@ impl BridgePlan {
 fn silence(rtnl: &mut Rtnl, bridge: IfIndex, name: IfName) -> Result<(), Error> {
     rtnl.apply(|changes| changes.set_ipv4(bridge, &[(Ipv4Setting::ArpIgnore, NO_ADDRESS)]))?;
     without_ipv6(name)
-}
-
-/// Where the kernel has no IPv6, there is nothing to switch off.
-fn without_ipv6(name: IfName) -> Result<(), Error> {
-    match set_ipv6_setting(name, Ipv6Setting::DisableIpv6, 1) {
-        Err(error) if error.is_not_found() => Ok(()),
-        outcome => outcome,
-    }
 }
 
 /// `arp_ignore`: answer for no address.

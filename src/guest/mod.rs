@@ -180,6 +180,11 @@ impl Guest {
         })
     }
 
+    /// The same under another name.
+    pub(crate) fn named(self, name: GuestName) -> Self {
+        Self { name, ..self }
+    }
+
     /// Makes sure that nothing is wanted of a guest elsewhere that only the
     /// one can do whose link it is.
     fn check_elsewhere(&self) -> Result<(), Invalid> {

@@ -123,6 +123,18 @@ impl Settings {
     pub fn ownership(self, ownership: Ownership) -> Self {
         Self { ownership, ..self }
     }
+
+    pub(crate) fn current_owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    pub(crate) fn current_networks(&self) -> Networks {
+        self.networks
+    }
+
+    pub(crate) fn current_ownership(&self) -> Ownership {
+        self.ownership
+    }
 }
 
 impl Host {

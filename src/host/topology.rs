@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Host;
 use crate::error::Error;
-use crate::route::{Ipv4Setting, Ipv6Setting, Link, Scope, ipv6_setting};
+use crate::guest::Attachment;
+use crate::route::{Ipv4Setting, Ipv6Setting, Link, Rtnl, Scope, ipv6_setting};
+use crate::sys::NetNs;
 use crate::topology::{TapState, Topology, Uplink};
 use crate::types::{IfIndex, IfName};
 
@@ -25,11 +27,13 @@ impl Host {
         for uplink in self.read_uplinks(&links)? {
             topology.uplink(uplink);
         }
+        let held_inside = held_inside(&guests)?;
         for guest in guests {
+            let held_inside = held_inside.get(&guest.slot);
             let is_tap = |link: &&Link| self.slot_of(link) == Some(guest.slot);
             let tap = links.iter().find(is_tap).map(|link| TapState {
                 up: link.is_up(),
-                carrier: link.is_lower_up(),
+                carrier: held_inside.copied().unwrap_or_else(|| link.is_lower_up()),
                 stats: stats.get(&link.index()).copied().unwrap_or_default(),
             });
             topology.guest(guest, tap);
@@ -79,6 +83,35 @@ impl Host {
             Ok(links.iter().filter(forwards).map(Link::index).collect())
         })
     }
+}
+
+/// Whether VMMs hold the TAPs of those guests that have a namespace, by their
+/// numbers: the links that lead there always have a carrier.
+fn held_inside(guests: &[Attachment]) -> Result<BTreeMap<u32, bool>, Error> {
+    let mut held = BTreeMap::new();
+    if guests.iter().all(|guest| guest.namespace().is_none()) {
+        return Ok(held);
+    }
+    NetNs::journey(|journey| {
+        for guest in guests {
+            let Some(name) = guest.namespace() else {
+                continue;
+            };
+            let is_held = match NetNs::open_named(name) {
+                Ok(netns) => {
+                    journey.enter(&netns)?;
+                    let tap = Rtnl::open()?.link(guest.vmm_tap())?;
+                    tap.is_some_and(|tap| tap.is_lower_up())
+                }
+                // Someone took it away.
+                Err(error) if error.is_not_found() => false,
+                Err(Error::Invalid(_)) => false,
+                Err(error) => return Err(error),
+            };
+            held.insert(guest.slot, is_held);
+        }
+        Ok(held)
+    })?
 }
 
 /// What stands for all interfaces under `/proc/sys/net/ipv6/conf`.

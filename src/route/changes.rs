@@ -9,8 +9,9 @@ use crate::conn::Requests;
 use crate::error::{Error, Invalid, Operation, Part, Refusal};
 use crate::wire::uapi::if_link::IFLA_GROUP;
 use crate::wire::uapi::rtnetlink::{
-    RTM_DELADDR, RTM_DELLINK, RTM_DELNEIGH, RTM_DELROUTE, RTM_DELRULE, RTM_NEWADDR, RTM_NEWLINK,
-    RTM_NEWNEIGH, RTM_NEWROUTE, RTM_NEWRULE, RTM_SETLINK,
+    RTM_DELADDR, RTM_DELLINK, RTM_DELNEIGH, RTM_DELQDISC, RTM_DELROUTE, RTM_DELRULE,
+    RTM_DELTFILTER, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWNEIGH, RTM_NEWQDISC, RTM_NEWROUTE,
+    RTM_NEWRULE, RTM_NEWTFILTER, RTM_SETLINK,
 };
 use crate::wire::{Flags, Writer};
 
@@ -22,6 +23,7 @@ use super::link_change::LinkChange;
 use super::neighbour::Neighbour;
 use super::new_link::NewLink;
 use super::rule::RoutingRule;
+use super::tc::{Filter, Qdisc};
 
 /// Changes that [`Rtnl::apply`](super::Rtnl::apply) sends together.
 ///
@@ -170,6 +172,37 @@ impl<'fd> Changes<'fd> {
     pub fn delete_rule(&mut self, rule: &RoutingRule) {
         self.push(rule.check(), RTM_DELRULE, Flags::empty(), |out| {
             rule.encode(out);
+        });
+    }
+
+    /// Adds a queueing discipline; refused with `EEXIST` if there is one in
+    /// its place.
+    pub fn add_qdisc(&mut self, qdisc: &Qdisc) {
+        self.push(Ok(()), RTM_NEWQDISC, ADD, |out| qdisc.encode(out));
+    }
+
+    /// Deletes a queueing discipline with its filters; refused with `EINVAL`
+    /// or `ENOENT` if there is none.
+    pub fn delete_qdisc(&mut self, qdisc: &Qdisc) {
+        self.push(Ok(()), RTM_DELQDISC, Flags::empty(), |out| {
+            qdisc.encode(out);
+        });
+    }
+
+    /// Adds a filter; refused with `ENOENT` if the kernel does not have its
+    /// classifier or action, with `EINVAL` if the interface has no qdisc for
+    /// it.
+    pub fn add_filter(&mut self, filter: &Filter) {
+        self.push(filter.check(), RTM_NEWTFILTER, ADD, |out| {
+            filter.encode(out);
+        });
+    }
+
+    /// Deletes a filter as it was listed, or, without a handle, all of its
+    /// priority and kind; refused with `ENOENT` if there is none.
+    pub fn delete_filter(&mut self, filter: &Filter) {
+        self.push(Ok(()), RTM_DELTFILTER, Flags::empty(), |out| {
+            filter.encode_header(out);
         });
     }
 

@@ -5,8 +5,9 @@ use std::fmt;
 
 use crate::wire::uapi::if_link::{IFLA_GROUP, IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINKINFO};
 use crate::wire::uapi::rtnetlink::{
-    RTM_DELADDR, RTM_DELLINK, RTM_DELNEIGH, RTM_DELROUTE, RTM_DELRULE, RTM_NEWADDR, RTM_NEWLINK,
-    RTM_NEWNEIGH, RTM_NEWROUTE, RTM_NEWRULE, RTM_SETLINK,
+    RTM_DELADDR, RTM_DELLINK, RTM_DELNEIGH, RTM_DELQDISC, RTM_DELROUTE, RTM_DELRULE,
+    RTM_DELTFILTER, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWNEIGH, RTM_NEWQDISC, RTM_NEWROUTE,
+    RTM_NEWRULE, RTM_NEWTFILTER, RTM_SETLINK,
 };
 use crate::wire::{Attrs, DecodeError, Flags, HEADER_LENGTH, Message, locate};
 
@@ -14,6 +15,7 @@ use super::address::Address;
 use super::fib::Route;
 use super::neighbour::Neighbour;
 use super::rule::RoutingRule;
+use super::tc::{Filter, Qdisc};
 
 /// A request as `ip` would be told it: `add address 198.51.100.1/30 dev 7`.
 pub(crate) struct Described<'a>(pub(crate) &'a Message<'a>);
@@ -33,6 +35,10 @@ impl fmt::Display for Described<'_> {
             RTM_DELNEIGH => ("delete", "neighbour"),
             RTM_NEWRULE => ("add", "rule"),
             RTM_DELRULE => ("delete", "rule"),
+            RTM_NEWQDISC => ("add", "qdisc"),
+            RTM_DELQDISC => ("delete", "qdisc"),
+            RTM_NEWTFILTER => ("add", "filter"),
+            RTM_DELTFILTER => ("delete", "filter"),
             kind => return write!(f, "request {kind}"),
         };
         let verb = if verb == "add" && message.header().flags.contains(Flags::REPLACE) {
@@ -46,6 +52,8 @@ impl fmt::Display for Described<'_> {
             "address" => Address::decode(message).map(|address| write!(f, " {address}")),
             "route" => Route::decode(message).map(|route| optional(route, f)),
             "neighbour" => Neighbour::decode(message).map(|neighbour| optional(neighbour, f)),
+            "qdisc" => Qdisc::decode(message).map(|qdisc| write!(f, " {qdisc}")),
+            "filter" => Filter::describe(message).map(|filter| write!(f, " {filter}")),
             _ => RoutingRule::decode(message).map(|rule| optional(rule, f)),
         };
         object.unwrap_or(Ok(()))
@@ -58,6 +66,7 @@ pub(crate) fn attribute_at(message: &Message<'_>, offset: u32) -> Option<u16> {
     let header = match message.kind() {
         RTM_NEWLINK | RTM_SETLINK | RTM_DELLINK => 16,
         RTM_NEWADDR | RTM_DELADDR => 8,
+        RTM_NEWQDISC | RTM_DELQDISC | RTM_NEWTFILTER | RTM_DELTFILTER => 20,
         _ => 12,
     };
     let attrs = Attrs::new(message.body().get(header..)?);

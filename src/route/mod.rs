@@ -20,6 +20,7 @@ mod new_link;
 mod rtnl;
 mod rule;
 mod stats;
+pub mod tc;
 #[cfg(test)]
 mod tests;
 mod two_ports;

@@ -10,7 +10,8 @@ use crate::conn::{Connection, Requests};
 use crate::error::{Error, Refusal};
 use crate::wire::Flags;
 use crate::wire::uapi::rtnetlink::{
-    RTM_GETADDR, RTM_GETLINK, RTM_GETNEIGH, RTM_GETROUTE, RTM_GETRULE, RTM_GETSTATS,
+    RTM_GETADDR, RTM_GETLINK, RTM_GETNEIGH, RTM_GETQDISC, RTM_GETROUTE, RTM_GETRULE, RTM_GETSTATS,
+    RTM_GETTFILTER,
 };
 use crate::{IfIndex, IfName};
 
@@ -23,6 +24,7 @@ use super::link::{self, Link};
 use super::neighbour::{self, Neighbour};
 use super::rule::{self, RoutingRule};
 use super::stats::{self, LinkStats};
+use super::tc::{self, Filter, Hook, Qdisc};
 use super::watch::Watch;
 
 /// A handle on the links, addresses, routes, neighbours and routing rules of
@@ -221,6 +223,39 @@ impl Rtnl {
             .dump("list rules", RTM_GETRULE, rule::encode_list, |message| {
                 Ok(RoutingRule::decode(message)?)
             })
+    }
+
+    /// Lists the queueing disciplines of an interface, or of all.
+    ///
+    /// # Errors
+    /// As [`links`](Self::links).
+    pub fn qdiscs(&mut self, index: Option<IfIndex>) -> Result<Vec<Qdisc>, Error> {
+        let list = self.connection.dump(
+            "list qdiscs",
+            RTM_GETQDISC,
+            |out| tc::encode_qdisc_list(index, out),
+            |message| {
+                let qdisc = Qdisc::decode(message)?;
+                let wanted = index.is_none_or(|index| index == qdisc.index());
+                Ok(wanted.then_some(qdisc))
+            },
+        );
+        none_if(list, libc::ENODEV)
+    }
+
+    /// Lists the filters on what an interface takes in or sends; none where
+    /// it has no qdisc for them.
+    ///
+    /// # Errors
+    /// As [`links`](Self::links).
+    pub fn filters(&mut self, index: IfIndex, hook: Hook) -> Result<Vec<Filter>, Error> {
+        let list = self.connection.dump(
+            format_args!("list filters dev {index}"),
+            RTM_GETTFILTER,
+            |out| tc::encode_filter_list(index, hook, out),
+            |message| Ok(Filter::decode(message)?),
+        );
+        none_if(list, libc::ENODEV)
     }
 
     /// Watches links, addresses and routes change, in the calling thread's

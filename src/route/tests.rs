@@ -3,6 +3,7 @@
 
 use ipnet::IpNet;
 
+use super::tc::{Action, Filter, Hook, Qdisc};
 use super::*;
 use crate::conn::Requests;
 use crate::wire::uapi::rtnetlink::RTM_NEWLINK;
@@ -14,6 +15,8 @@ mod dumps;
 #[cfg(target_endian = "little")]
 mod golden;
 mod properties;
+#[cfg(target_endian = "little")]
+mod tc;
 
 fn name(name: &str) -> IfName {
     name.parse().unwrap()
@@ -107,6 +110,11 @@ fn changes_are_listed_in_words() {
     changes.delete_neighbour(&neighbour);
     changes.add_rule(&RoutingRule::ipv4(1000).fwmark(1, 0xff));
     changes.delete_rule(&RoutingRule::ipv6(1000).iif(name("eth1")).priority(5));
+    changes.add_qdisc(&Qdisc::ingress(dev));
+    changes.delete_qdisc(&Qdisc::clsact(dev));
+    let filter = Filter::new(dev, Hook::Ingress, Action::Redirect(index(8)));
+    changes.add_filter(&filter);
+    changes.delete_filter(&filter.matchall().priority(9));
     let expected = "\
 add link br0 type bridge
 set link 7 name eth1
@@ -121,6 +129,10 @@ replace neighbour 198.51.100.2 lladdr 02:00:00:00:00:02 dev 7
 delete neighbour 198.51.100.2 lladdr 02:00:00:00:00:02 dev 7
 add rule from all fwmark 0x1/0xff lookup 1000
 delete rule priority 5 from all iif eth1 lookup 1000
+add qdisc ingress dev 7
+delete qdisc clsact dev 7
+add filter u32 dev 7 ingress pref 1 redirect to 8
+delete filter matchall dev 7 ingress pref 9
 ";
     assert_eq!(changes.to_string(), expected);
 }

@@ -525,7 +525,7 @@ fn moments_with(program: &Path, options: &[&str], arguments: &[&str]) -> Vec<Mom
 }
 
 /// Does `work` for each moment, in a network namespace of its own.
-fn in_each_moment(moments: Vec<Moment>, work: impl Fn(&Moment) + Sync) {
+pub(crate) fn in_each_moment(moments: Vec<Moment>, work: impl Fn(&Moment) + Sync) {
     assert!(moments.len() > 3, "the log of strace was not understood");
     let moments = Mutex::new(moments.into_iter());
     let next = || moments.lock().unwrap().next();
@@ -591,7 +591,7 @@ const TRACED: &str = "sendto,sendmsg,ioctl,write,unshare,mount,umount2,unlink";
 const SIGKILL: i32 = 9;
 
 /// Runs `work` in a new network namespace with an uplink.
-fn in_new_node<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn in_new_node<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     let node = NetNs::new().unwrap();
     node.run(|| {
         add_uplink();

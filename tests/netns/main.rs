@@ -46,10 +46,12 @@ mod plan;
 mod plan_policy;
 mod planner;
 mod policy;
+mod pool;
 mod proxied;
 mod ranges;
 mod rates;
 mod real_guest;
+mod redirected;
 mod relay;
 mod repair;
 mod repoint;
@@ -73,7 +75,10 @@ mod world;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    if let Some(code) = planner::be_agent().or_else(bridged::be_agent) {
+    if let Some(code) = planner::be_agent()
+        .or_else(bridged::be_agent)
+        .or_else(redirected::be_agent)
+    {
         return code;
     }
     let arguments = libtest_mimic::Arguments::from_args();
@@ -114,10 +119,12 @@ fn main() -> ExitCode {
         plan_policy::trials(),
         repair::trials(),
         policy::trials(),
+        pool::trials(),
         proxied::trials(),
         rates::trials(),
         ranges::trials(),
         real_guest::trials(),
+        redirected::trials(),
         relay::trials(),
         repoint::trials(),
         riklet::trials(),

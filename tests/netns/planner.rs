@@ -7,7 +7,10 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use tapwire::{Error, Exposure, Flows, Guest, Host, Networks, Owner, Ownership, Settings, Wanted};
+use tapwire::{
+    Connection, Error, Exposure, Flows, Guest, Host, Networks, Owner, Ownership, Pool,
+    PoolSettings, Settings, Wanted,
+};
 
 /// The first argument of the agent.
 const AGENT: &str = "plan-agent";
@@ -61,6 +64,9 @@ pub(crate) fn be_agent() -> Option<ExitCode> {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
+            if let Some(source) = std::error::Error::source(&error) {
+                eprintln!("{source}");
+            }
             ExitCode::FAILURE
         }
     })
@@ -104,10 +110,51 @@ fn act(verb: &str, words: &[&str]) -> Result<(), Error> {
                 std::thread::park();
             }
         }
+        "pool" => pool(words).map(drop),
+        "pool-hold" => {
+            let pool = pool(words)?;
+            let mut host = Host::with(settings)?;
+            for port in [8000, 8001] {
+                let taken = pool.take(PATIENCE).unwrap();
+                let text = format!("tcp/{port}->{}:80", taken.name());
+                host.expose(&text.parse()?)?;
+            }
+            pool.fill(PATIENCE).unwrap();
+            let mut output = std::io::stdout();
+            writeln!(output, "ready")
+                .and_then(|()| output.flush())
+                .unwrap();
+            loop {
+                std::thread::park();
+            }
+        }
+        "pool-end" => pool(words)?.shutdown(),
         "random" => random(words[0].parse().unwrap(), words[1].parse().unwrap()),
         other => panic!("no verb {other}"),
     }
 }
+
+/// A pool that has so many networks ready, connected in this way.
+fn pool(words: &[&str]) -> Result<Pool, Error> {
+    let like = Guest::new("pool")?;
+    let like = match words[1] {
+        "routed" => like,
+        "rewritten" => like.connection(Connection::Rewritten(crate::clones::snapshot())),
+        "namespaced" => like.connection(Connection::Namespaced(crate::clones::snapshot())),
+        other => panic!("no way {other}"),
+    };
+    let settings = Settings::new(Owner::new("riklet")?);
+    let pool = Pool::start(PoolSettings::new(
+        settings,
+        like,
+        words[0].parse().unwrap(),
+    )?)?;
+    pool.fill(PATIENCE).unwrap();
+    Ok(pool)
+}
+
+/// For what takes a busy machine long.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What stands before the name of a guest that is a clone.
 const CLONE: &str = "clone:";

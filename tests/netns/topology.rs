@@ -10,10 +10,31 @@ use crate::world::{
 };
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let mut trials = trials![picture_is_what_the_kernel_has];
+    let mut trials = trials![
+        picture_is_what_the_kernel_has,
+        vmm_is_seen_also_in_a_namespace,
+    ];
     trials
         .extend(trials![needs ["dot"]: graphviz_reads_the_graph, graphviz_shows_names_as_they_are]);
     trials
+}
+
+/// The link that leads there always has a carrier.
+fn vmm_is_seen_also_in_a_namespace() {
+    let world = World::new();
+    let mut host = world.host();
+    let (_, vm) = crate::namespaced::boot(&mut host, "clone");
+    let is_held = |host: &mut tapwire::Host, wanted: bool| {
+        let seen = within(SOON, |_| {
+            let topology = host.topology().unwrap();
+            let is_held = topology.guests()[0].tap().unwrap().has_carrier();
+            (is_held == wanted).then_some(())
+        });
+        assert!(seen.is_some(), "{wanted}");
+    };
+    is_held(&mut host, true);
+    vm.stop().unwrap();
+    is_held(&mut host, false);
 }
 
 fn picture_is_what_the_kernel_has() {

@@ -5,7 +5,7 @@ use crate::wire::{Attrs, Writer};
 use super::super::*;
 use super::{index, name, net};
 
-fn body(encode: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
+pub(super) fn body(encode: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut out = Writer::new(&mut bytes);
     encode(&mut out);
@@ -13,7 +13,7 @@ fn body(encode: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
     bytes
 }
 
-fn bytes(hex: &str) -> Vec<u8> {
+pub(super) fn bytes(hex: &str) -> Vec<u8> {
     hex.as_bytes()
         .chunks(2)
         .map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap())
@@ -27,12 +27,16 @@ type Parts = Vec<(Vec<u16>, Vec<u8>)>;
 /// order of their own, for `ip` has another; texts without the NUL that `ip`
 /// leaves out here and there.
 fn parts(body: &[u8], header: usize) -> (&[u8], Parts) {
-    fn walk(link: bool, path: &[u16], attrs: Attrs<'_>, list: &mut Parts) {
+    fn walk(header: usize, path: &[u16], attrs: Attrs<'_>, list: &mut Parts) {
+        let (link, tc) = (header == 16, header == 20);
         for attribute in attrs {
             let attribute = attribute.unwrap();
             let path = [path, &[attribute.kind()]].concat();
             match path[..] {
-                [18] | [18, 2] if link => walk(link, &path, attribute.nested(), list),
+                [18] | [18, 2] if link => walk(header, &path, attribute.nested(), list),
+                [2] | [2, 2 | 7] | [2, 2 | 7, 1] | [2, 2 | 7, 1, 2] if tc => {
+                    walk(header, &path, attribute.nested(), list);
+                }
                 [18, 1] if link => {
                     let text = attribute.payload().split(|&byte| byte == 0).next();
                     list.push((path, text.unwrap().to_vec()));
@@ -43,15 +47,15 @@ fn parts(body: &[u8], header: usize) -> (&[u8], Parts) {
     }
     let (header, attrs) = body.split_at(header);
     let mut list = Vec::new();
-    walk(header.len() == 16, &[], Attrs::new(attrs), &mut list);
+    walk(header.len(), &[], Attrs::new(attrs), &mut list);
     list.sort();
     (header, list)
 }
 
-/// The golden bytes are what `ip` of iproute2 6.1 handed to the kernel for the
+/// The golden bytes are what `ip`, `tc` or `bridge` of iproute2 6.1 handed to the kernel for the
 /// command beside them, without the netlink header.
 #[track_caller]
-fn same_as_ip(header: usize, encode: impl FnOnce(&mut Writer<'_>), golden: &str) {
+pub(super) fn same_as_ip(header: usize, encode: impl FnOnce(&mut Writer<'_>), golden: &str) {
     let (ours, golden) = (body(encode), bytes(golden));
     assert_eq!(parts(&ours, header), parts(&golden, header));
 }

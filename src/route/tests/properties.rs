@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use crate::IfIndex;
 use crate::wire::uapi::rtnetlink::{
-    RTM_NEWADDR, RTM_NEWLINK, RTM_NEWNEIGH, RTM_NEWROUTE, RTM_NEWRULE,
+    RTM_NEWADDR, RTM_NEWLINK, RTM_NEWNEIGH, RTM_NEWQDISC, RTM_NEWROUTE, RTM_NEWRULE, RTM_NEWTFILTER,
 };
 
 use super::super::*;
@@ -119,6 +119,8 @@ pub(super) fn read_all(body: &[u8]) {
         RTM_NEWROUTE,
         RTM_NEWNEIGH,
         RTM_NEWRULE,
+        RTM_NEWQDISC,
+        RTM_NEWTFILTER,
     ] {
         let bytes = request(kind, |out| out.fixed(body));
         let message = only(&bytes);

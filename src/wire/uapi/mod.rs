@@ -18,8 +18,11 @@ pub mod nf_tables_expr;
 pub mod nf_tables_obj;
 pub mod nf_tables_stmt;
 pub mod nfnetlink;
+pub mod pkt_cls;
+pub mod pkt_sched;
 pub mod rtnetlink;
 pub mod sock_diag;
+pub mod tc_mirred;
 pub mod xt_addrtype;
 pub mod xt_conntrack;
 pub mod xt_multiport;
@@ -68,8 +71,11 @@ pub const ALL: &[&[Number]] = &[
     nf_tables_obj::NUMBERS,
     nf_tables_stmt::NUMBERS,
     nfnetlink::NUMBERS,
+    pkt_cls::NUMBERS,
+    pkt_sched::NUMBERS,
     rtnetlink::NUMBERS,
     sock_diag::NUMBERS,
+    tc_mirred::NUMBERS,
     xt_addrtype::NUMBERS,
     xt_conntrack::NUMBERS,
     xt_multiport::NUMBERS,

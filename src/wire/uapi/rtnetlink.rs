@@ -20,7 +20,16 @@ uapi! {
     const RTM_NEWRULE: u16 = 32;
     const RTM_DELRULE: u16 = 33;
     const RTM_GETRULE: u16 = 34;
+    const RTM_NEWQDISC: u16 = 36;
+    const RTM_DELQDISC: u16 = 37;
+    const RTM_GETQDISC: u16 = 38;
+    const RTM_NEWTFILTER: u16 = 44;
+    const RTM_DELTFILTER: u16 = 45;
+    const RTM_GETTFILTER: u16 = 46;
     const RTM_GETSTATS: u16 = 94;
+    TCA_KIND: Text = 1;
+    TCA_OPTIONS: Nest = 2;
+    TCA_CHAIN: U32 = 11;
     RTA_MULTIPATH: Bytes = 9;
     const RTNLGRP_LINK: u32 = 1;
     const RTNLGRP_IPV4_IFADDR: u32 = 5;

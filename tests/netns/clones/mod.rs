@@ -24,6 +24,7 @@ macro_rules! both {
 
 mod bulk;
 mod errors;
+mod example;
 mod handover;
 mod identity;
 mod plan;
@@ -42,6 +43,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     [
         bulk::trials(),
         errors::trials(),
+        example::trials(),
         handover::trials(),
         plan::trials(),
         identity::trials(),

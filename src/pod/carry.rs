@@ -41,7 +41,7 @@ impl fmt::Display for LeftOut {
 /// It makes its own link-local addresses, and what follows from an address by
 /// itself (the route to its subnet, routes to its own addresses) is left to
 /// it.
-pub(super) fn guest_config(pod: &PodInterface) -> (GuestConfig, Vec<LeftOut>) {
+pub(crate) fn guest_config(pod: &PodInterface) -> (GuestConfig, Vec<LeftOut>) {
     let mut left_out = Vec::new();
     let mut config = GuestConfig::new(pod.mac(), pod.mtu());
     // The kernel lists the IPv6 address that it was given last first, so the

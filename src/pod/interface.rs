@@ -78,7 +78,7 @@ impl PodInterface {
 }
 
 /// The interface, if it is one that can be bridged, and its MAC address.
-pub(super) fn ethernet(rtnl: &mut Rtnl, name: IfName) -> Result<(Link, Mac), Error> {
+pub(crate) fn ethernet(rtnl: &mut Rtnl, name: IfName) -> Result<(Link, Mac), Error> {
     let link = rtnl.link(name)?.ok_or_else(|| Error::Absent {
         kind: "interface",
         name: name.as_str().into(),

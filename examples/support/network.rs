@@ -8,8 +8,8 @@ use tapwire::route::{Address, Changes, LinkChange, NewLink, Route, Rtnl};
 use tapwire::sys::NetNs;
 use tapwire::{Error, IfIndex};
 
-use crate::Failure;
-use crate::support::server::Server;
+use super::program::Failure;
+use super::server::Server;
 
 /// Two machines.
 pub(crate) struct Network {

@@ -8,7 +8,7 @@ use tapwire::nft::Nft;
 use tapwire::route::{Ipv4Setting, Ipv6Setting, Link, RouteFilter, Rtnl, ipv6_setting};
 use tapwire::sys::NetNs;
 
-use crate::Failure;
+use super::program::Failure;
 
 /// Everything of a namespace that a guest could leave behind, in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
