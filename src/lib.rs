@@ -25,7 +25,8 @@
 //!
 //! A guest can also take the place of a pod whose interface someone else has
 //! made ([`bridged`], or where a bridge is not wanted [`redirected`]), or be
-//! behind it under a fixed private address ([`masqueraded`]).
+//! behind it under a fixed private address ([`masqueraded`]). It can have several
+//! [`interfaces`], each by a method of its own.
 //!
 //! The rooms below it are public too: [`nft`], [`route`] and [`conntrack`]
 //! speak to the kernel's subsystems in typed values; [`conn`], [`sys`] and
@@ -53,6 +54,7 @@ pub mod exposure;
 pub mod fuzzing;
 pub mod guest;
 pub mod host;
+pub mod interfaces;
 mod layout;
 pub mod masqueraded;
 pub mod nft;

@@ -32,7 +32,7 @@ mod mesh;
 mod ports;
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
@@ -56,6 +56,8 @@ pub struct Masquerade {
     /// None are all of TCP and UDP.
     carried: Vec<(Protocol, Ports)>,
     excluded: Vec<(Protocol, Ports)>,
+    /// None are all of the pod's.
+    addresses: Vec<IpAddr>,
     loopback: Loopback,
     mesh: Option<Mesh>,
 }
@@ -79,6 +81,7 @@ impl Masquerade {
             ipv6: Ipv6Net::new_assert(Ipv6Addr::new(0xfd10, 0, 2, 0, 0, 0, 0, 2), 120),
             carried: Vec::new(),
             excluded: Vec::new(),
+            addresses: Vec::new(),
             loopback: Loopback::Left,
             mesh: None,
         }
@@ -99,6 +102,14 @@ impl Masquerade {
     #[must_use]
     pub fn carry(mut self, protocol: Protocol, ports: Ports) -> Self {
         self.carried.push((protocol, ports));
+        self
+    }
+
+    /// Carries ports of this address of the pod; called for some, of those
+    /// only.
+    #[must_use]
+    pub fn on(mut self, address: IpAddr) -> Self {
+        self.addresses.push(address);
         self
     }
 
@@ -136,13 +147,24 @@ impl Masquerade {
         let wanted = self.wanted()?;
         self.check_alone(&mut host)?;
         Ok(MasqueradePlan {
-            conflicts: host.conflicts(wanted.exposures())?,
             plan: host.plan(&wanted)?,
             mesh: self.differs()?.then(|| match &self.mesh {
                 Some(mesh) => format!("~ the mesh's rules: {mesh}").into(),
                 None => "- the mesh's rules".into(),
             }),
         })
+    }
+
+    /// What others have or do in the pod that touches the guest: rules that
+    /// take its ports first, listeners on them, foreign drops, bridge
+    /// netfilter. Each port is looked at with each of their rules, which takes
+    /// a while for all ports where others have many.
+    ///
+    /// # Errors
+    /// As [`plan`](Self::plan), and as [`Host::conflicts`].
+    pub fn conflicts(&self) -> Result<Vec<Conflict>, Error> {
+        let wanted = self.wanted()?;
+        self.host()?.conflicts(wanted.exposures())
     }
 
     /// Puts it in force, repeats what a killed agent left, changes what is
@@ -162,6 +184,42 @@ impl Masquerade {
             let _removed = mesh::remove(&self.owner).and_then(|()| host.remove());
         }
         outcome
+    }
+
+    /// What is in force of it; `None` if the guest is not attached.
+    ///
+    /// # Errors
+    /// As [`Host::guests`].
+    pub fn find(&self) -> Result<Option<Masqueraded>, Error> {
+        let settings = Settings::new(self.owner.clone()).networks(self.networks()?);
+        let guests = match Host::find(settings)? {
+            Some(mut host) => host.guests()?,
+            None => Vec::new(),
+        };
+        let is_it = |it: &Attachment| it.name() == self.guest.name().as_str();
+        let found = guests.into_iter().find(is_it);
+        Ok(found.map(|attachment| Masqueraded {
+            config: self.config(&attachment),
+            attachment,
+        }))
+    }
+
+    /// On these addresses, if it was not told on which.
+    pub(crate) fn or_on(&self, addresses: Vec<IpAddr>) -> Self {
+        let mut placed = self.clone();
+        if placed.addresses.is_empty() {
+            placed.addresses = addresses;
+        }
+        placed
+    }
+
+    pub(crate) fn current_owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    /// The MAC address that the guest is to have.
+    pub(crate) fn mac(&self) -> Result<Option<crate::Mac>, Invalid> {
+        self.guest.fixed_mac()
     }
 
     fn settle(&self, host: &mut Host) -> Result<Masqueraded, Error> {
@@ -248,7 +306,9 @@ impl Masquerade {
             )?
             .through(ports.last())
         };
-        let mut exposures = vec![exposure()?];
+        let mut on = self.addresses.iter();
+        let on = on.try_fold(exposure()?, |it, address| it.on(*address))?;
+        let mut exposures = vec![on];
         if self.loopback == Loopback::Led {
             exposures.push(exposure()?.on(Ipv4Addr::LOCALHOST.into())?);
         }
@@ -256,7 +316,7 @@ impl Masquerade {
     }
 
     /// The ports of the pod that are the guest's.
-    fn ports(&self) -> Vec<(Protocol, Ports)> {
+    pub(crate) fn ports(&self) -> Vec<(Protocol, Ports)> {
         let reserved = self.mesh.iter().flat_map(Mesh::reserved);
         let reserved = reserved.map(|ports| (Protocol::Tcp, ports));
         let excluded: Vec<_> = self.excluded.iter().copied().chain(reserved).collect();
@@ -308,11 +368,10 @@ impl Masquerade {
     }
 }
 
-/// What is to be changed for a masqueraded guest, and what others do to it.
+/// What is to be changed for a masqueraded guest.
 #[derive(Debug, Clone)]
 pub struct MasqueradePlan {
     plan: Plan,
-    conflicts: Vec<Conflict>,
     /// What changes for the mesh, in words.
     mesh: Option<Box<str>>,
 }
@@ -326,12 +385,6 @@ impl MasqueradePlan {
     /// What is to be changed of the guest and its ports.
     pub fn plan(&self) -> &Plan {
         &self.plan
-    }
-
-    /// What others have or do in the pod that touches the guest: a mesh's
-    /// rules that take the ports first, listeners on them, foreign drops.
-    pub fn conflicts(&self) -> &[Conflict] {
-        &self.conflicts
     }
 }
 

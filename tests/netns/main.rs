@@ -32,6 +32,7 @@ mod elsewhere;
 mod expose;
 mod exposure;
 mod host;
+mod interfaces;
 mod isolation;
 mod limits;
 mod linux_guest;
@@ -107,6 +108,7 @@ fn main() -> ExitCode {
         expose::trials(),
         exposure::trials(),
         host::trials(),
+        interfaces::trials(),
         isolation::trials(),
         limits::trials(),
         listing::trials(),

@@ -96,12 +96,9 @@ fn guest_has_the_chosen_ports_only() {
     let plan = inside(&pods.pod, || other.plan().unwrap());
     assert_eq!(plan.plan().changes().len(), 2, "{plan}");
     // A process of the pod has that port: that is told.
-    let listener = |it: &&Conflict| matches!(it, Conflict::Listening { .. });
-    assert!(
-        plan.conflicts().iter().any(|it| listener(&it)),
-        "{:?}",
-        plan.conflicts()
-    );
+    let conflicts = inside(&pods.pod, || other.conflicts().unwrap());
+    let listener = |it: &Conflict| matches!(it, Conflict::Listening { .. });
+    assert!(conflicts.iter().any(listener), "{conflicts:?}");
     apply(&pods, &other);
     assert_eq!(tcp(KEPT), None, "the guest has nothing there");
     undo(&pods);
