@@ -26,7 +26,8 @@ pub(super) struct Known {
     naming: HashMap<Box<str>, BTreeSet<u32>>,
     /// No slot below is free.
     lowest_free: u32,
-    /// The gateways in which rewritten clones believe, and how many do.
+    /// The gateways that guests have, and those in which rewritten clones
+    /// believe; how many do.
     gateways: HashMap<IpAddr, usize>,
     /// The claimed ports, and where they lead; of several guests the first.
     exposures: HashMap<Key, SocketAddr>,
@@ -115,7 +116,7 @@ impl Known {
         self.on_loopback.iter().any(|&address| guest.has(address))
     }
 
-    /// Whether a rewritten clone believes in this gateway.
+    /// Whether a guest has this gateway, or a rewritten clone believes in it.
     pub(super) fn is_gateway(&self, address: IpAddr) -> bool {
         self.gateways.contains_key(&address)
     }
@@ -128,7 +129,7 @@ impl Known {
             let naming = self.naming.entry(peer.as_str().into()).or_default();
             naming.insert(guest.slot);
         }
-        for gateway in inner_gateways(&guest) {
+        for gateway in gateways(&guest) {
             let count = self.gateways.entry(gateway).or_default();
             *count = count.saturating_add(1);
         }
@@ -155,7 +156,7 @@ impl Known {
                 naming.remove(&guest.slot);
             }
         }
-        for gateway in inner_gateways(&guest) {
+        for gateway in gateways(&guest) {
             if let Entry::Occupied(mut count) = self.gateways.entry(gateway) {
                 *count.get_mut() = count.get().saturating_sub(1);
                 if *count.get() == 0 {
@@ -396,16 +397,18 @@ impl Host {
     }
 }
 
-/// The gateways in which a rewritten clone believes.
-fn inner_gateways(guest: &Attachment) -> impl Iterator<Item = IpAddr> + use<> {
-    let gateways = match guest.connection() {
+/// The gateways of a guest: its own, and those in which a rewritten clone
+/// believes.
+fn gateways(guest: &Attachment) -> impl Iterator<Item = IpAddr> + use<> {
+    let own = [guest.gateway_ipv4.into(), guest.gateway_ipv6.into()];
+    let inner = match guest.connection() {
         Connection::Rewritten(snapshot) => [
             Some(snapshot.gateway_ipv4().into()),
             snapshot.gateway_ipv6().map(IpAddr::from),
         ],
         _ => [None, None],
     };
-    gateways.into_iter().flatten()
+    own.into_iter().chain(inner.into_iter().flatten())
 }
 
 /// How the loopback addresses of IPv4 begin.

@@ -4,6 +4,7 @@ mod attach;
 mod bulk;
 mod conflicts;
 mod elsewhere;
+mod enlarge;
 mod expose;
 mod exposures;
 mod flows;

@@ -126,8 +126,8 @@ impl Layout {
                 None => batch.create(set),
             };
         }
-        self.create_rules(batch);
-        self.create_arp_rules(batch);
+        self.add_rules(batch);
+        self.add_arp_rules(batch);
     }
 
     /// Removes all of it.

@@ -21,8 +21,8 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 /// `NETLINK_CAP_ACK` forbids.
 const REPLY_CAPACITY: usize = 32 * 1024;
 
-/// More than closing a descriptor takes.
-const CLOSING_STACK: usize = 64 * 1024;
+/// More than closing a descriptor takes, thread-local storage included.
+const CLOSING_STACK: usize = 256 * 1024;
 
 /// The family of netlink that a socket speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
