@@ -60,6 +60,14 @@ impl Key {
         }
     }
 
+    /// The same port for packets of the other family.
+    pub(crate) fn of_other_family(&self) -> Self {
+        Self {
+            ipv4: !self.ipv4,
+            ..*self
+        }
+    }
+
     /// The keys of the exposures that a packet to this address and port can
     /// meet, the one that decides first. `None` for port 0.
     pub(crate) fn reached_at(protocol: Protocol, address: IpAddr, port: u16) -> Option<[Self; 2]> {

@@ -305,6 +305,11 @@ impl Exposure {
             && self.limit.is_none()
     }
 
+    /// Whether it has several ports in a family.
+    pub(crate) fn has_parts(&self) -> bool {
+        self.host_addresses.len() > 1 || self.host_ports.count() > 1
+    }
+
     /// Whether it could be, but for clients and a limit, and is so large that
     /// the kernel is to know its ports as one range. That can be of such as
     /// the guest has as well.

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::exposure::{Destination, Key, Mapping};
 use crate::guest::{Attachment, Connection, Elsewhere, Guest, GuestName, read_alias};
 use crate::layout::{
-    Listing, Seat, read_claim, read_guard, read_self, read_slot, read_span, read_special,
+    Listing, Seat, is_part, read_claim, read_guard, read_self, read_slot, read_span, read_special,
 };
 use crate::route::{Link, Neighbour};
 
@@ -31,7 +31,8 @@ pub(super) struct Known {
     gateways: HashMap<IpAddr, usize>,
     /// The claimed ports, and where they lead; of several guests the first.
     exposures: HashMap<Key, SocketAddr>,
-    /// Those of which the kernel knows more than where they lead.
+    /// Those of which the kernel knows more than where they lead, or which are
+    /// parts of exposures that have several.
     special: HashSet<Key>,
     /// The addresses of guests that serve a loopback address of the host, or
     /// did since this was read.
@@ -337,6 +338,9 @@ impl Host {
             for element in listing.of(&side.dnat) {
                 if let Some(claim) = read_claim(side, element) {
                     known.exposed(&claim);
+                    if is_part(element) {
+                        known.set_special(claim.key(), true);
+                    }
                     if claim.key().is_on_loopback() {
                         known.serves_on_loopback(claim.guest_address);
                     }

@@ -11,7 +11,7 @@ use super::{Exposed, Flows, Host};
 use crate::error::{Conflict, Error};
 use crate::exposure::{Destination, Exposure, Target};
 use crate::guest::{Attachment, Guest};
-use crate::layout::Listing;
+use crate::layout::{Listing, is_part};
 use crate::nft::{Chain, Element, Name, Rule};
 use crate::plan::{Change, Home, Plan, Present, Repair, SetChange, Wanted};
 use crate::route::{Address, Ipv4Setting, Ipv6Setting, Link, Neighbour, Scope, ipv6_setting};
@@ -248,6 +248,10 @@ impl Host {
             }
             for claim in change.add.iter().filter_map(claim) {
                 self.known.exposed(&claim);
+            }
+            let parts = change.add.iter().filter(|element| is_part(element));
+            for claim in parts.filter_map(claim) {
+                self.known.set_special(claim.key(), true);
             }
             let special = |element| self.layout.special_in(set, element);
             for key in change.remove.iter().filter_map(special) {

@@ -13,7 +13,7 @@ use super::expose::absent;
 use crate::error::{Conflict, Error};
 use crate::exposure::{Destination, Exposure};
 use crate::guest::GuestName;
-use crate::layout::{Layout, Place, SETS, Seat, read_claim, read_special, role};
+use crate::layout::{Layout, Place, SETS, Seat, is_part, read_claim, read_special, role};
 use crate::nft::{Data, Element, Set};
 
 /// Elements of the sets that hold exposures, in the order of the sets.
@@ -247,6 +247,9 @@ impl Host {
             kept.for_each(|claim| self.known.exposed(&claim));
             let come = dnat.added.iter().filter_map(claim);
             come.for_each(|claim| self.known.exposed(&claim));
+            let parts = dnat.kept.iter().chain(&dnat.added);
+            let parts = parts.filter(|element| is_part(element)).filter_map(claim);
+            parts.for_each(|claim| self.known.set_special(claim.key(), true));
             let Some(special) = sets.get(role::SPECIAL) else {
                 continue;
             };

@@ -160,6 +160,10 @@ impl Host {
         // It was based on nothing, and on whatever others did before. Then
         // the kernel is further by now, and remains so.
         self.known.committed();
+        for (place, claim) in claims {
+            let is_part = exposures.get(*place).is_some_and(Exposure::has_parts);
+            self.known.set_special(claim.key(), is_part);
+        }
         Ok(())
     }
 
@@ -197,6 +201,12 @@ impl Host {
         if !told || !claims.iter().all(|(_, claim)| self.is_plain(claim)) {
             return Ok(false);
         }
+        // Those of the other family might be the same exposure's.
+        let is_half =
+            |(_, claim): &(usize, Mapping)| self.known.has(&claim.key().of_other_family());
+        if claims.len() == 1 && claims.iter().any(is_half) {
+            return Ok(false);
+        }
         self.batch.clear();
         self.batch.based_on(generation);
         for side in &self.layout.sides {
@@ -206,7 +216,7 @@ impl Host {
         }
         let gone = claims.len();
         if let Some(new) = new {
-            if !new.is_plain() || new.is_span() || !self.add_claims(0, new, claims)? {
+            if !new.is_plain() || new.has_parts() || !self.add_claims(0, new, claims)? {
                 return Ok(false);
             }
             let (old, new_claims) = claims.split_at(gone);

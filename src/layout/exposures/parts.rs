@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::Note;
 use super::elements::claim_key;
 use super::sides::{SLOTS, Side};
 use crate::exposure::{Key, Mapping, Ports, Protocol};
@@ -51,6 +52,13 @@ pub(crate) fn read_claim(side: &Side, element: &Element) -> Option<Mapping> {
         guest_address,
         guest_port: guest_port.try_into().ok()?,
     })
+}
+
+/// Whether a claim is one of several that an exposure has in a family: of host
+/// addresses, or of ports.
+pub(crate) fn is_part(claim: &Element) -> bool {
+    let note = claim.current_comment().and_then(Note::read);
+    note.is_some_and(|note| note.group.is_some() || note.ports.is_some())
 }
 
 /// Reads for which port more is to be looked up than where it leads.

@@ -1,5 +1,7 @@
 //! `destroy` on kernels that do not know it (before Linux 6.3).
 
+use std::collections::HashSet;
+
 use crate::conn::Requests;
 use crate::error::Error;
 use crate::wire::uapi::nf_tables::{
@@ -121,9 +123,14 @@ impl Nft {
                 }
             });
         };
-        let mut there = Vec::new();
+        let mut there: Vec<Attribute<'_>> = Vec::new();
+        // The second time an element is gone already.
+        let mut seen = HashSet::new();
         for element in list.into_iter().flatten() {
             let element = element?;
+            if !seen.insert(element.payload()) {
+                continue;
+            }
             let body = |out: &mut Writer<'_>| put(&[element], out);
             let what = "look for an element that is to go";
             let found = self.single(&what, NFT_MSG_GETSETELEM, body, |_| Ok(()))?;
