@@ -25,7 +25,8 @@
 //!
 //! A guest can also take the place of a pod whose interface someone else has
 //! made: [`bridged`], or where a bridge is not wanted [`redirected`]. It can
-//! have a part of a network card: [`passthrough`].
+//! have a part of a network card: [`passthrough`]; or be a port of a bridge that
+//! reaches over several hosts: [`segment`].
 //!
 //! The rooms below it are public too: [`nft`], [`route`] and [`conntrack`]
 //! speak to the kernel's subsystems in typed values; [`conn`], [`sys`] and
@@ -72,6 +73,7 @@ pub mod redirected;
 #[cfg(feature = "relay")]
 mod relay;
 pub mod route;
+pub mod segment;
 pub mod sys;
 pub mod topology;
 mod types;
