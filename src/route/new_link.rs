@@ -39,6 +39,7 @@ pub struct NewLink<'fd> {
     kind: Kind,
     end: End,
     mtu: Option<u32>,
+    queues: Option<u32>,
     group: Option<u32>,
     master: Option<IfIndex>,
     descriptors: PhantomData<BorrowedFd<'fd>>,
@@ -96,6 +97,7 @@ impl<'fd> NewLink<'fd> {
             kind,
             end: End::new(name),
             mtu: None,
+            queues: None,
             group: None,
             master: None,
             descriptors: PhantomData,
@@ -121,6 +123,14 @@ impl<'fd> NewLink<'fd> {
     #[must_use]
     pub fn mtu(mut self, mtu: u32) -> Self {
         self.mtu = Some(mtu);
+        self
+    }
+
+    /// Gives it so many queues for sending and receiving, both ends of a pair;
+    /// otherwise a pair has one for each processor.
+    #[must_use]
+    pub fn queues(mut self, queues: u32) -> Self {
+        self.queues = Some(queues);
         self
     }
 
@@ -213,12 +223,13 @@ impl<'fd> NewLink<'fd> {
 
     pub(super) fn encode(&self, out: &mut Writer<'_>) {
         let mut message = self.end.message();
-        let (kind, data) = self.kind.info(self.mtu);
+        let both = self.of_both_ends();
+        let (kind, data) = self.kind.info(&both);
         let mut info = vec![LinkInfo::Kind(kind)];
         info.extend(data.map(LinkInfo::Data));
         let attributes = &mut message.attributes;
         attributes.extend(self.kind.parent().map(LinkAttribute::Link));
-        attributes.extend(self.mtu.map(LinkAttribute::Mtu));
+        attributes.extend(both);
         attributes.extend(self.group.map(LinkAttribute::Group));
         attributes.extend(
             self.master
@@ -226,6 +237,21 @@ impl<'fd> NewLink<'fd> {
         );
         attributes.push(LinkAttribute::LinkInfo(info));
         emit(out, &message);
+    }
+
+    /// What both ends of a pair have alike.
+    fn of_both_ends(&self) -> Vec<LinkAttribute> {
+        let queues = self.queues.into_iter();
+        self.mtu
+            .map(LinkAttribute::Mtu)
+            .into_iter()
+            .chain(queues.flat_map(|count| {
+                [
+                    LinkAttribute::NumTxQueues(count),
+                    LinkAttribute::NumRxQueues(count),
+                ]
+            }))
+            .collect()
     }
 }
 
@@ -266,11 +292,11 @@ impl Kind {
         }
     }
 
-    fn info(&self, mtu: Option<u32>) -> (InfoKind, Option<InfoData>) {
+    fn info(&self, both: &[LinkAttribute]) -> (InfoKind, Option<InfoData>) {
         match self {
             Self::Veth(peer) => {
                 let mut peer = peer.message();
-                peer.attributes.extend(mtu.map(LinkAttribute::Mtu));
+                peer.attributes.extend_from_slice(both);
                 let data = InfoData::Veth(InfoVeth::Peer(peer));
                 (InfoKind::Veth, Some(data))
             }

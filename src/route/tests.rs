@@ -94,6 +94,18 @@ fn attribute_at_an_error_offset_is_found() {
 }
 
 #[test]
+fn queues_are_those_of_both_ends() {
+    let link = NewLink::veth(name("a"), name("b")).queues(3);
+    let bytes = request(RTM_NEWLINK, |out| link.encode(out));
+    // IFLA_NUM_TX_QUEUES (31) and IFLA_NUM_RX_QUEUES (32).
+    for kind in [31, 32] {
+        let wanted = [8, 0, kind, 0, 3, 0, 0, 0];
+        let count = bytes.windows(8).filter(|&window| window == wanted);
+        assert_eq!(count.count(), 2, "{kind}");
+    }
+}
+
+#[test]
 fn changes_are_listed_in_words() {
     let mut changes = Changes::new(Requests::new());
     let dev = index(7);
