@@ -74,7 +74,7 @@ fn guests_on_two_hosts_reach_each_other_by_the_tunnel() {
     hosts.apply(0, &[]);
     inside(&one.netns, || ip("neigh flush dev eth0"));
     inside(&hosts.list[0], || {
-        ip("link set vx type bridge_slave learning off")
+        ip("link set vx type bridge_slave learning off");
     });
     let fdb = inside(&hosts.list[0], || {
         run("bridge", &["fdb", "show", "dev", "vx"])
