@@ -24,9 +24,11 @@
 //! A [`Pool`] keeps networks ready, which are taken in no time.
 //!
 //! A guest can also take the place of a pod whose interface someone else has
-//! made: [`bridged`], or where a bridge is not wanted [`redirected`]. It can
-//! have a part of a network card: [`passthrough`]; or be a port of a bridge that
-//! reaches over several hosts: [`segment`].
+//! made ([`bridged`], or where a bridge is not wanted [`redirected`]), or be
+//! behind it under a fixed private address ([`masqueraded`]). It can have a part
+//! of a network card ([`passthrough`]), be a port of a bridge that reaches over
+//! several hosts ([`segment`]), and have several [`interfaces`], each by a method
+//! of its own.
 //!
 //! The rooms below it are public too: [`nft`], [`route`] and [`conntrack`]
 //! speak to the kernel's subsystems in typed values; [`conn`], [`sys`] and
@@ -54,7 +56,9 @@ pub mod exposure;
 pub mod fuzzing;
 pub mod guest;
 pub mod host;
+pub mod interfaces;
 mod layout;
+pub mod masqueraded;
 pub mod nft;
 #[cfg(feature = "serde")]
 mod notation;

@@ -6,6 +6,8 @@ use tapwire::conn::{Connection, Exchange, Requests};
 use tapwire::conntrack::{Flow, FlowFilter};
 use tapwire::dhcp::{Responder, ResponderCounters};
 use tapwire::guest::GuestConfig;
+use tapwire::interfaces::{AttachedInterface, Interface, Interfaces, InterfacesPlan, Method};
+use tapwire::masqueraded::{Masquerade, MasqueradePlan, Masqueraded, Mesh};
 use tapwire::nft::{
     self, Batch, Chain, Element, Event, Flowtable, NamedObject, Nft, Rule, Set, Snapshot, Table,
 };
@@ -58,7 +60,16 @@ const _: () = {
     value::<Guest>();
     value::<IfIndex>();
     value::<IfName>();
+    value::<AttachedInterface>();
+    value::<Interface>();
+    value::<Interfaces>();
+    value::<InterfacesPlan>();
+    value::<Method>();
     value::<Mac>();
+    value::<Masquerade>();
+    value::<MasqueradePlan>();
+    value::<Masqueraded>();
+    value::<Mesh>();
     value::<Networks>();
     value::<Owner>();
     value::<PoolCounts>();

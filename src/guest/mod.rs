@@ -180,6 +180,22 @@ impl Guest {
         })
     }
 
+    /// One that is attached, as it is wanted by that.
+    pub(crate) fn of(attached: &Attachment) -> Self {
+        let mac = match attached.connection {
+            Connection::Routed => Some(attached.mac),
+            _ => None,
+        };
+        Self {
+            name: attached.name.clone(),
+            mac,
+            tap_owner: None,
+            tap_group: None,
+            connection: attached.connection.clone(),
+            policy: attached.policy.clone(),
+        }
+    }
+
     /// The same under another name.
     pub(crate) fn named(self, name: GuestName) -> Self {
         Self { name, ..self }

@@ -7,10 +7,10 @@ use super::attach::check_same;
 use super::forwarding::LOOPBACK;
 use super::settle::check_apart;
 use super::wire::{gateways_of, neighbours_of};
-use super::{Flows, Host};
+use super::{Exposed, Flows, Host};
 use crate::error::{Conflict, Error};
-use crate::exposure::Exposure;
-use crate::guest::Attachment;
+use crate::exposure::{Destination, Exposure, Target};
+use crate::guest::{Attachment, Guest};
 use crate::layout::Listing;
 use crate::nft::{Chain, Element, Name, Rule};
 use crate::plan::{Change, Home, Plan, Present, Repair, SetChange, Wanted};
@@ -37,6 +37,7 @@ impl Host {
         if seen.repair != Some(Repair::Missing) {
             self.keep(&seen.listing);
         }
+        let wanted = &self.with_pools(wanted, &seen.listing);
         check_apart(wanted.exposures().iter().filter(|one| one.is_span()))?;
         let homes = self.homes(wanted, &seen)?;
         let present = Present {
@@ -351,6 +352,39 @@ impl Host {
         }
     }
 
+    /// What is wanted, with what its pools have as if it was wanted.
+    fn with_pools(&self, wanted: &Wanted, listing: &Listing) -> Wanted {
+        let mut all = wanted.clone();
+        if wanted.pools().is_empty() {
+            return all;
+        }
+        let named: HashSet<_> = wanted.guests().iter().map(Guest::name).collect();
+        let theirs = self
+            .known
+            .guests()
+            .filter(|guest| wanted.is_of_pool(guest.name()) && !named.contains(&guest.name));
+        let theirs: Vec<&Attachment> = theirs.collect();
+        all.extend(theirs.iter().map(|guest| Guest::of(guest)));
+        let leads_there = |target: &Target| match target.guest() {
+            Destination::Address(address) => theirs.iter().any(|guest| guest.has(*address)),
+            Destination::Name(name) => theirs.iter().any(|guest| guest.name == *name),
+        };
+        let sets = self.layout.exposure_sets();
+        let elements: Vec<_> = sets.map(|set| listing.of(set).to_vec()).collect();
+        let exposures = self
+            .layout
+            .regroup(&elements)
+            .into_iter()
+            .map(Exposed::from);
+        let exposures = exposures
+            .map(|exposed| exposed.exposure)
+            .filter(|exposure| {
+                exposure.targets().iter().all(leads_there) && !wanted.exposures().contains(exposure)
+            });
+        all.extend(exposures);
+        all
+    }
+
     /// Where each wanted guest is or is going to be.
     fn homes(&mut self, wanted: &Wanted, seen: &Seen) -> Result<Vec<Home>, Error> {
         let capacity = self.networks.guests();
@@ -371,6 +405,10 @@ impl Host {
                 let link = links.get(attached.tap.as_str()).copied();
                 let mut lacks = lacks(attached, link, &has, seen.has_ipv6)?;
                 lacks.extend(inside.remove(guest.name()).into_iter().flatten());
+                if wanted.is_of_pool(attached.name()) {
+                    // The pool may be making it right now.
+                    lacks.clear();
+                }
                 homes.push(Home {
                     lacks,
                     place: attached.clone().with(guest.policy()),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::error::Invalid;
 use crate::exposure::Exposure;
-use crate::guest::Guest;
+use crate::guest::{Guest, GuestName};
+use crate::pool::number_of;
 
 /// All that an owner wants of a host: its guests and its exposures. What it
 /// has there and does not want is taken away.
@@ -26,6 +27,7 @@ use crate::guest::Guest;
 pub struct Wanted {
     guests: Arc<Vec<Guest>>,
     exposures: Arc<Vec<Exposure>>,
+    pools: Arc<Vec<GuestName>>,
     flows: Flows,
     shim: bool,
 }
@@ -61,6 +63,19 @@ impl Wanted {
         self
     }
 
+    /// And what the [`Pool`](crate::Pool) of this name has at the time: its
+    /// networks, ready or taken, with the policies that they have then, and
+    /// the exposures that lead to them only. What is in the tables for them is
+    /// kept in force; their TAPs and namespaces are the pool's affair.
+    ///
+    /// One of them that is wanted by its own name has the policy and the
+    /// exposures that are wanted.
+    #[must_use]
+    pub fn pool(mut self, name: GuestName) -> Self {
+        Arc::make_mut(&mut self.pools).push(name);
+        self
+    }
+
     /// What becomes of the flows of exposures that go or lead elsewhere then.
     /// They are cut unless told otherwise. Those of a guest that goes are cut
     /// in any case: its addresses are the next one's.
@@ -91,6 +106,17 @@ impl Wanted {
     /// The exposures.
     pub fn exposures(&self) -> &[Exposure] {
         &self.exposures
+    }
+
+    /// The pools whose networks are left to them.
+    pub fn pools(&self) -> &[GuestName] {
+        &self.pools
+    }
+
+    /// Whether a guest of this name is one of a pool's.
+    pub(crate) fn is_of_pool(&self, name: &str) -> bool {
+        let mut pools = self.pools.iter();
+        pools.any(|pool| number_of(pool, name).is_some())
     }
 
     /// What becomes of flows.

@@ -84,7 +84,7 @@ pub(super) fn detach_members(
     meant: impl Fn(u64) -> bool,
 ) -> Result<(), Error> {
     let all = host.guests()?;
-    let is_meant = |name: &&str| number_of(like, name).is_some_and(&meant);
+    let is_meant = |name: &&str| number_of(like.name(), name).is_some_and(&meant);
     let names: Vec<&str> = all.iter().map(Attachment::name).filter(is_meant).collect();
     let Err(error) = host.detach_all(&names) else {
         return Ok(());

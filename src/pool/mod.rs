@@ -20,7 +20,7 @@ use crate::guest::Attachment;
 use crate::host::Host;
 
 use filler::{Filler, detach_members};
-use settings::number_of;
+pub(crate) use settings::number_of;
 use stock::Stock;
 
 /// Networks of guests that are alike, some of them always ready: attached,
@@ -40,8 +40,9 @@ use stock::Stock;
 /// The kernel is the only store: the pool's networks are the owner's guests
 /// by the pool's name. So what a killed process leaves is reclaimed by the
 /// next that starts the pool. What the pool has is the pool's: a guest that is
-/// taken away while it is ready, by name or by a [`Plan`](crate::Plan) that
-/// does not want it, is missed only by who takes it.
+/// taken away by another while it is ready is missed only by who takes it. To
+/// a [`Plan`](crate::Plan), a pool is made known by
+/// [`Wanted::pool`](crate::Wanted::pool).
 ///
 /// Dropped, a pool ends its thread, after what that is doing, and leaves its
 /// networks as they are, like a killed process. [`shutdown`](Self::shutdown)
@@ -147,10 +148,10 @@ impl Pool {
     /// [`PoolError::NotReady`] if there is none by then; as soon as it is
     /// known that none can be made, [`PoolError::Failed`], with the reason.
     pub fn take(&self, patience: Duration) -> Result<Attachment, PoolError> {
-        let like = &self.settings.like;
+        let pool = self.settings.like.name();
         self.stock.await_news(patience, |state| {
             let network = state.ready.pop_front()?;
-            state.taken.extend(number_of(like, network.name()));
+            state.taken.extend(number_of(pool, network.name()));
             Some(network)
         })
     }
@@ -162,7 +163,7 @@ impl Pool {
     /// [`Error::Absent`] if it was not taken from this pool, or is back.
     pub fn put_back(&self, network: Attachment) -> Result<(), Error> {
         let Attachment { name, .. } = network;
-        let number = number_of(&self.settings.like, name.as_str());
+        let number = number_of(self.settings.like.name(), name.as_str());
         if number.is_some_and(|number| self.stock.put_back(number)) {
             return Ok(());
         }

@@ -37,8 +37,8 @@ impl PoolSettings {
     /// owner by such a name are the pool's.
     ///
     /// # Errors
-    /// [`Invalid`] if the name holds a dot or is longer than 42 bytes, if
-    /// `ready` is none or more than there is room for in the guests'
+    /// [`Invalid`] if the name holds a dot or is longer than 42 bytes, if the
+    /// guest is connected [elsewhere](crate::Connection::Elsewhere), if `ready` is none or more than there is room for in the guests'
     /// networks, or if the tables are not [`Ownership::Shared`]: the pool has
     /// a handle of its own.
     pub fn new(host: Settings, like: Guest, ready: u32) -> Result<Self, Invalid> {
@@ -51,6 +51,13 @@ impl PoolSettings {
             return Err(invalid("is longer than 42 bytes"));
         }
         like.fixed_mac()?;
+        if like.wanted_connection().elsewhere().is_some() {
+            return Err(Invalid::new(
+                "connection of a pool's guests",
+                like.wanted_connection(),
+                "is made elsewhere, for one guest",
+            ));
+        }
         let room = host.current_networks().guests();
         let invalid = |why| Err(Invalid::new("number of ready networks", ready, why));
         match usize::try_from(ready) {
@@ -78,7 +85,7 @@ impl PoolSettings {
     /// # Errors
     /// [`Invalid`] if the name is not of this pool.
     pub fn keep(mut self, name: &str) -> Result<Self, Invalid> {
-        let number = number_of(&self.like, name);
+        let number = number_of(self.like.name(), name);
         let why = "is not of the pool";
         let number = number.ok_or_else(|| Invalid::new("guest name", name, why))?;
         self.kept.insert(number);
@@ -93,8 +100,8 @@ pub(super) fn member(like: &Guest, number: u64) -> Result<Guest, Invalid> {
 }
 
 /// The number of a guest of this name, if it is one of the pool's.
-pub(super) fn number_of(like: &Guest, name: &str) -> Option<u64> {
-    let digits = name.strip_prefix(like.name().as_str())?;
+pub(crate) fn number_of(pool: &GuestName, name: &str) -> Option<u64> {
+    let digits = name.strip_prefix(pool.as_str())?;
     let digits = digits.strip_prefix(SEPARATOR)?;
     let number: u64 = digits.parse().ok()?;
     (number.to_string() == digits).then_some(number)
@@ -130,12 +137,12 @@ mod tests {
     fn only_names_that_the_pool_gives_are_its_own() {
         let like = Guest::new("pool").unwrap();
         let last = member(&like, u64::MAX).unwrap();
-        assert_eq!(number_of(&like, last.name().as_str()), Some(u64::MAX));
-        assert_eq!(number_of(&like, "pool.0"), Some(0));
+        assert_eq!(number_of(like.name(), last.name().as_str()), Some(u64::MAX));
+        assert_eq!(number_of(like.name(), "pool.0"), Some(0));
         for foreign in [
             "pool", "pool.", "pool.07", "pool.+7", "pool2.7", "pool.7.7", "a.7",
         ] {
-            assert_eq!(number_of(&like, foreign), None, "{foreign}");
+            assert_eq!(number_of(like.name(), foreign), None, "{foreign}");
             assert!(settings("pool", 1).unwrap().keep(foreign).is_err());
         }
     }

@@ -32,10 +32,12 @@ mod elsewhere;
 mod expose;
 mod exposure;
 mod host;
+mod interfaces;
 mod isolation;
 mod limits;
 mod linux_guest;
 mod listing;
+mod masqueraded;
 mod matrix;
 mod namespaced;
 mod nft;
@@ -109,9 +111,11 @@ fn main() -> ExitCode {
         expose::trials(),
         exposure::trials(),
         host::trials(),
+        interfaces::trials(),
         isolation::trials(),
         limits::trials(),
         listing::trials(),
+        masqueraded::trials(),
         matrix::trials(),
         namespaced::trials(),
         nft::trials(),

@@ -79,6 +79,15 @@ impl GuestConfig {
         self
     }
 
+    /// Without its default routes, as an interface beside the one that has
+    /// them.
+    #[must_use]
+    pub fn without_default_routes(mut self) -> Self {
+        self.routes
+            .retain(|route| route.destination().prefix_len() > 0);
+        self
+    }
+
     /// Takes this MAC address for a neighbour's without asking.
     #[must_use]
     pub fn neighbour(mut self, address: IpAddr, mac: Mac) -> Self {

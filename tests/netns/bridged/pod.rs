@@ -201,11 +201,11 @@ pub(crate) struct PodGuest {
 impl PodGuest {
     /// Boots it, with nothing but the MAC and the MTU that its device has.
     pub(crate) fn boot(pods: &Pods, bridged: &Bridged) -> Self {
-        Self::behind(pods, bridged.tap(), bridged.config())
+        Self::on(&pods.pod, bridged.tap(), bridged.config())
     }
 
-    /// Boots it behind a TAP of the pod's.
-    pub(crate) fn behind(pods: &Pods, tap: IfName, config: &GuestConfig) -> Self {
+    /// Boots one on a TAP of a namespace.
+    pub(crate) fn on(pod: &NetNs, tap: IfName, config: &GuestConfig) -> Self {
         let attach = || {
             let options = TapOptions::new(tap).nonblocking();
             // A program that another test starts holds a copy of the
@@ -215,7 +215,7 @@ impl PodGuest {
                 result => Some(result.unwrap()),
             })
         };
-        let host = inside(&pods.pod, attach).expect("the TAP is held by another");
+        let host = inside(pod, attach).expect("the TAP is held by another");
         let netns = NetNs::new().unwrap();
         let guest = inside(&netns, || {
             TapOptions::new(eth0())

@@ -4,9 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use libtest_mimic::Trial;
+use tapwire::nft::{Batch, Nft};
 use tapwire::route::Rtnl;
 use tapwire::sys::NetNs;
-use tapwire::{Error, Guest, PoolSettings, Protocol};
+use tapwire::{Error, Guest, PoolSettings, Protocol, Wanted};
 
 use super::{PATIENCE, each_way, filled, settings, start, take};
 use crate::clones::direct;
@@ -19,6 +20,8 @@ pub(super) fn trials() -> Vec<Trial> {
         dropped_pool_ends_its_thread_and_is_reclaimed,
         kept_network_goes_on,
         pool_runs_once_at_a_time,
+        plan_leaves_a_pool_alone_that_it_knows,
+        rules_about_a_pool_are_kept_in_force,
     ]
 }
 
@@ -153,4 +156,82 @@ fn pool_runs_once_at_a_time() {
     pool.fill(PATIENCE).unwrap();
     pool.shutdown().unwrap();
     assert_eq!(world.host().guests().unwrap().len(), 1, "the other's");
+}
+
+fn plan_leaves_a_pool_alone_that_it_knows() {
+    for like in each_way() {
+        let world = World::new();
+        let pool = filled(&world, &like, 3);
+        let taken = take(&pool);
+        let _vm = world.start(&taken);
+        let mut host = world.host();
+        for text in ["tcp/8000->NAME:80", "tcp/8001->gone:80"] {
+            if text.contains("gone") {
+                host.attach(&Guest::new("gone").unwrap()).unwrap();
+            }
+            let text = text.replace("NAME", taken.name());
+            host.expose(&text.parse().unwrap()).unwrap();
+        }
+        pool.fill(PATIENCE).unwrap();
+        let wanted = Wanted::new().guest(Guest::new("stays").unwrap());
+        let known = wanted.clone().pool(like.name().clone());
+        assert_eq!(known.pools(), [like.name().clone()]);
+        host.apply(&known).unwrap();
+        let guests = host.guests().unwrap();
+        assert_eq!(guests.len(), 5, "{guests:?}");
+        assert!(guests.contains(&taken));
+        assert_eq!(host.exposures().unwrap().len(), 1);
+        assert!(host.plan(&known).unwrap().is_empty());
+        let to = at(NODE[0], 8000);
+        assert!(ask(&world.outside, Protocol::Tcp, to, SOON).is_some());
+        // By its name it is like any other.
+        let no_more = known.clone().guest(
+            Guest::new(taken.name())
+                .unwrap()
+                .connection(like.wanted_connection().clone()),
+        );
+        host.apply(&no_more).unwrap();
+        assert_eq!(host.exposures().unwrap(), []);
+        // While the pool is at work.
+        for round in 0..10 {
+            let network = take(&pool);
+            host.apply(&known).unwrap();
+            assert!(host.guests().unwrap().contains(&network), "{round}");
+            pool.put_back(network).unwrap();
+        }
+        super::await_taken_down(&pool);
+        pool.fill(PATIENCE).unwrap();
+        // One that does not know of it takes all.
+        host.apply(&wanted).unwrap();
+        assert_eq!(host.guests().unwrap().len(), 1);
+        pool.shutdown().unwrap();
+    }
+}
+
+/// Someone flushes the whole ruleset.
+fn rules_about_a_pool_are_kept_in_force() {
+    for like in each_way() {
+        let world = World::new();
+        let pool = filled(&world, &like, 2);
+        let mut host = world.host();
+        let known = Wanted::new().pool(like.name().clone());
+        host.apply(&known).unwrap();
+        let flush = || {
+            let mut nft = Nft::open().unwrap();
+            let mut batch = Batch::new();
+            for table in nft.tables().unwrap() {
+                batch.delete(&table);
+            }
+            nft.commit(&mut batch).unwrap();
+        };
+        world.node.run(flush).unwrap();
+        host.apply(&known).unwrap();
+        let network = take(&pool);
+        let _vm = world.start(&network);
+        for family in [0, 1] {
+            let to = direct(&network, family);
+            assert!(ask(&world.node, Protocol::Tcp, to, SOON).is_some());
+        }
+        pool.shutdown().unwrap();
+    }
 }

@@ -36,7 +36,7 @@ fn play(wiring: Wiring) {
     let before = inside(&pods.pod, dump);
 
     let redirected = take_over(&pods);
-    let mut guest = PodGuest::behind(&pods, redirected.tap(), redirected.config());
+    let mut guest = PodGuest::on(&pods.pod, redirected.tap(), redirected.config());
     guest.configure(redirected.config());
     pods.assert_answers("guest");
     guest.assert_reaches();

@@ -1,0 +1,435 @@
+//! A guest behind a pod: a fixed private address, under which nobody else
+//! knows it, and the pod's ports.
+//!
+//! The guest is routed over a TAP in the pod's namespace. It always has the
+//! same addresses, `10.0.2.2` and `fd10:0:2::2` unless told otherwise, so it
+//! can be moved to another pod. What it begins leaves behind the pod's
+//! address; what comes to the pod's ports is led to it, but for those that
+//! are excluded, which stay with processes of the pod. Where a [`Mesh`] takes
+//! the pod's connections first, the guest gets them from the mesh.
+//!
+//! ```no_run
+//! use tapwire::masqueraded::{Masquerade, Mesh};
+//! use tapwire::{Exposure, Guest, Owner, Ports, Protocol};
+//! let masquerade = Masquerade::new(Owner::new("vm")?, Guest::new("web-0")?.tap_owner(107))
+//!     .exclude(Protocol::Tcp, Ports::new(9090, 9099)?)
+//!     .mesh(Mesh::sidecar());
+//! print!("{}", masquerade.plan()?);
+//! let masqueraded = masquerade.apply()?;
+//! println!("TAP {}: {}", masqueraded.attachment().tap(), masqueraded.config());
+//! tapwire::masqueraded::remove(Owner::new("vm")?)?;
+//! # Ok::<(), tapwire::Error>(())
+//! ```
+//!
+//! It stands on [`Host`], [`Guest`] and [`Exposure`], whose owner has this
+//! guest only: all that is said there of planning, repeating and agents that
+//! are killed holds here. A mesh has a small table of its own, `OWNER-mesh`.
+//!
+//! Everything here works in the calling thread's network namespace; see
+//! [`NetNs::run`](crate::sys::NetNs::run).
+
+mod mesh;
+mod ports;
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+pub use mesh::{Mesh, RESERVED_PORTS};
+
+use crate::Conflict;
+use crate::error::{Error, Invalid};
+use crate::exposure::{Exposure, Ports, Protocol, Target};
+use crate::guest::{Attachment, Guest, GuestConfig, GuestRoute, Networks};
+use crate::host::{Host, Settings};
+use crate::owner::Owner;
+use crate::plan::{Plan, Wanted};
+
+/// How a guest is to be behind a pod; [`apply`](Self::apply) does it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Masquerade {
+    owner: Owner,
+    guest: Guest,
+    ipv4: Ipv4Net,
+    ipv6: Ipv6Net,
+    /// None are all of TCP and UDP.
+    carried: Vec<(Protocol, Ports)>,
+    excluded: Vec<(Protocol, Ports)>,
+    /// None are all of the pod's.
+    addresses: Vec<IpAddr>,
+    loopback: Loopback,
+    mesh: Option<Mesh>,
+}
+
+/// Whether the pod's loopback address carries the ports as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Loopback {
+    Left,
+    Led,
+}
+
+impl Masquerade {
+    /// The guest behind the pod with all of its TCP and UDP ports, at
+    /// `10.0.2.2/24` and `fd10:0:2::2/120`. The owner must have nothing else in
+    /// this namespace.
+    pub fn new(owner: Owner, guest: Guest) -> Self {
+        Self {
+            owner,
+            guest,
+            ipv4: Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 2, 2), 24),
+            ipv6: Ipv6Net::new_assert(Ipv6Addr::new(0xfd10, 0, 2, 0, 0, 0, 0, 2), 120),
+            carried: Vec::new(),
+            excluded: Vec::new(),
+            addresses: Vec::new(),
+            loopback: Loopback::Left,
+            mesh: None,
+        }
+    }
+
+    /// At these addresses instead. The gateway's are the ones before; the
+    /// prefixes are what the guest believes to be on its link.
+    ///
+    /// # Errors
+    /// [`Invalid`] if one is not the second host of a /30 or a /126 (the
+    /// gateway's network is no larger), or a prefix is longer than that.
+    pub fn addresses(self, ipv4: Ipv4Net, ipv6: Ipv6Net) -> Result<Self, Invalid> {
+        let place = Self { ipv4, ipv6, ..self };
+        place.networks().map(|_| place)
+    }
+
+    /// Carries these ports of the pod; called for some, only those are.
+    #[must_use]
+    pub fn carry(mut self, protocol: Protocol, ports: Ports) -> Self {
+        self.carried.push((protocol, ports));
+        self
+    }
+
+    /// Carries ports of this address of the pod; called for some, of those
+    /// only.
+    #[must_use]
+    pub fn on(mut self, address: IpAddr) -> Self {
+        self.addresses.push(address);
+        self
+    }
+
+    /// Leaves these ports to processes of the pod.
+    #[must_use]
+    pub fn exclude(mut self, protocol: Protocol, ports: Ports) -> Self {
+        self.excluded.push((protocol, ports));
+        self
+    }
+
+    /// Has the pod's `127.0.0.1` carry the ports as well, for processes of
+    /// the pod.
+    #[must_use]
+    pub fn loopback(mut self) -> Self {
+        self.loopback = Loopback::Led;
+        self
+    }
+
+    /// There is a mesh in the pod, which takes its TCP connections first.
+    #[must_use]
+    pub fn mesh(mut self, mesh: Mesh) -> Self {
+        self.mesh = Some(mesh);
+        self
+    }
+
+    /// Compares what is wanted with what is there; changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if no port is left for the guest, or its
+    /// connection is not routed; [`Error::Conflict`] if the owner has other
+    /// guests here, or the guest's network is routed elsewhere; else as
+    /// [`Host::plan`].
+    pub fn plan(&self) -> Result<MasqueradePlan, Error> {
+        let mut host = self.host()?;
+        let wanted = self.wanted()?;
+        self.check_alone(&mut host)?;
+        Ok(MasqueradePlan {
+            plan: host.plan(&wanted)?,
+            mesh: self.differs()?.then(|| match &self.mesh {
+                Some(mesh) => format!("~ the mesh's rules: {mesh}").into(),
+                None => "- the mesh's rules".into(),
+            }),
+        })
+    }
+
+    /// What others have or do in the pod that touches the guest: rules that
+    /// take its ports first, listeners on them, foreign drops, bridge
+    /// netfilter. Each port is looked at with each of their rules, which takes
+    /// a while for all ports where others have many.
+    ///
+    /// # Errors
+    /// As [`plan`](Self::plan), and as [`Host::conflicts`].
+    pub fn conflicts(&self) -> Result<Vec<Conflict>, Error> {
+        let wanted = self.wanted()?;
+        self.host()?.conflicts(wanted.exposures())
+    }
+
+    /// Puts it in force, repeats what a killed agent left, changes what is
+    /// otherwise. If a step fails for a guest that was not there, all of the
+    /// owner's is removed again.
+    ///
+    /// # Errors
+    /// As [`plan`](Self::plan), and as [`Host::apply`].
+    pub fn apply(&self) -> Result<Masqueraded, Error> {
+        let wanted = self.wanted()?;
+        let mut host = self.host()?;
+        self.check_alone(&mut host)?;
+        let is_new = host.guests()?.is_empty();
+        let outcome = host.apply(&wanted).and_then(|_| self.settle(&mut host));
+        if outcome.is_err() && is_new {
+            // The first error is the one to tell.
+            let _removed = mesh::remove(&self.owner).and_then(|()| host.remove());
+        }
+        outcome
+    }
+
+    /// What is in force of it; `None` if the guest is not attached.
+    ///
+    /// # Errors
+    /// As [`Host::guests`].
+    pub fn find(&self) -> Result<Option<Masqueraded>, Error> {
+        let settings = Settings::new(self.owner.clone()).networks(self.networks()?);
+        let guests = match Host::find(settings)? {
+            Some(mut host) => host.guests()?,
+            None => Vec::new(),
+        };
+        let is_it = |it: &Attachment| it.name() == self.guest.name().as_str();
+        let found = guests.into_iter().find(is_it);
+        Ok(found.map(|attachment| Masqueraded {
+            config: self.config(&attachment),
+            attachment,
+        }))
+    }
+
+    /// On these addresses, if it was not told on which.
+    pub(crate) fn or_on(&self, addresses: Vec<IpAddr>) -> Self {
+        let mut placed = self.clone();
+        if placed.addresses.is_empty() {
+            placed.addresses = addresses;
+        }
+        placed
+    }
+
+    pub(crate) fn current_owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    /// The MAC address that the guest is to have.
+    pub(crate) fn mac(&self) -> Result<Option<crate::Mac>, Invalid> {
+        self.guest.fixed_mac()
+    }
+
+    fn settle(&self, host: &mut Host) -> Result<Masqueraded, Error> {
+        let absent = || Error::Absent {
+            kind: "guest",
+            name: self.guest.name().as_str().into(),
+        };
+        let attached = host.guests()?.into_iter().next().ok_or_else(absent)?;
+        match &self.mesh {
+            Some(mesh) => mesh.install(&self.owner, &attached, &self.meshed())?,
+            None => mesh::remove(&self.owner)?,
+        }
+        Ok(Masqueraded {
+            config: self.config(&attached),
+            attachment: attached,
+        })
+    }
+
+    /// Whether what there is for the mesh is otherwise than wanted.
+    fn differs(&self) -> Result<bool, Error> {
+        let attached = self.networks()?.attachment(&self.owner, &self.guest, 0)?;
+        match &self.mesh {
+            Some(mesh) => Ok(!mesh.is_installed(&self.owner, &attached, &self.meshed())?),
+            None => mesh::is_there(&self.owner),
+        }
+    }
+
+    fn host(&self) -> Result<Host, Error> {
+        Host::with(Settings::new(self.owner.clone()).networks(self.networks()?))
+    }
+
+    /// The networks of which the guest has the only place.
+    fn networks(&self) -> Result<Networks, Invalid> {
+        let (ipv4, ipv6) = (self.ipv4, self.ipv6);
+        let second4 = ipv4.addr().octets()[3] & 3 == 2 && ipv4.prefix_len() <= 30;
+        if !second4 {
+            let why = "is not the second host of a /30";
+            return Err(Invalid::new("address of a masqueraded guest", ipv4, why));
+        }
+        let second6 = ipv6.addr().octets()[15] & 3 == 2 && ipv6.prefix_len() <= 126;
+        if !second6 {
+            let why = "is not the second host of a /126";
+            return Err(Invalid::new("address of a masqueraded guest", ipv6, why));
+        }
+        Networks::new(
+            Ipv4Net::new_assert(ipv4.addr(), 30).trunc(),
+            Ipv6Net::new_assert(ipv6.addr(), 126).trunc(),
+        )
+    }
+
+    fn wanted(&self) -> Result<Wanted, Error> {
+        let guest = &self.guest;
+        if *guest.wanted_connection() != crate::Connection::Routed {
+            let why = "is masqueraded, so its connection is routed";
+            return Err(Invalid::new("guest", guest.name(), why).into());
+        }
+        let mut wanted = Wanted::new().guest(guest.clone());
+        let all = self.ports();
+        if all.is_empty() {
+            let why = "has no port of the pod left";
+            return Err(Invalid::new("guest", guest.name(), why).into());
+        }
+        for (protocol, ports) in all {
+            if protocol == Protocol::Tcp
+                && let Some(mesh) = &self.mesh
+            {
+                for open in mesh.open_of(ports) {
+                    wanted.extend(self.exposures(protocol, open)?);
+                }
+                continue;
+            }
+            wanted.extend(self.exposures(protocol, ports)?);
+        }
+        Ok(wanted)
+    }
+
+    fn exposures(&self, protocol: Protocol, ports: Ports) -> Result<Vec<Exposure>, Invalid> {
+        let name = self.guest.name();
+        let exposure = || -> Result<Exposure, Invalid> {
+            Exposure::new(
+                protocol,
+                ports.first(),
+                Target::of(name.clone(), ports.first()),
+            )?
+            .through(ports.last())
+        };
+        let mut on = self.addresses.iter();
+        let on = on.try_fold(exposure()?, |it, address| it.on(*address))?;
+        let mut exposures = vec![on];
+        if self.loopback == Loopback::Led {
+            exposures.push(exposure()?.on(Ipv4Addr::LOCALHOST.into())?);
+        }
+        Ok(exposures)
+    }
+
+    /// The ports of the pod that are the guest's.
+    pub(crate) fn ports(&self) -> Vec<(Protocol, Ports)> {
+        let reserved = self.mesh.iter().flat_map(Mesh::reserved);
+        let reserved = reserved.map(|ports| (Protocol::Tcp, ports));
+        let excluded: Vec<_> = self.excluded.iter().copied().chain(reserved).collect();
+        ports::left(&self.carried, &excluded)
+    }
+
+    /// Those of TCP that come by way of the mesh.
+    fn meshed(&self) -> Vec<Ports> {
+        let all = self.ports().into_iter();
+        let tcp = all.filter(|(protocol, _)| *protocol == Protocol::Tcp);
+        let all: Vec<Ports> = tcp.map(|(_, ports)| ports).collect();
+        let mesh = self.mesh.iter();
+        mesh.flat_map(|mesh| mesh.proxied_of(&all)).collect()
+    }
+
+    /// Makes sure that the owner has no guest but this one here.
+    fn check_alone(&self, host: &mut Host) -> Result<(), Error> {
+        let guests = host.guests()?;
+        match guests
+            .iter()
+            .find(|it| it.name() != self.guest.name().as_str())
+        {
+            None => Ok(()),
+            Some(other) => {
+                let wanted = format!("owner {} for guest {} alone", self.owner, self.guest.name());
+                let holder = format!("guest {}", other.name());
+                Err(Conflict::new(wanted, holder).into())
+            }
+        }
+    }
+
+    fn config(&self, attached: &Attachment) -> GuestConfig {
+        let all = [
+            (
+                IpNet::V4(Ipv4Net::default()),
+                attached.gateway_ipv4().into(),
+            ),
+            (
+                IpNet::V6(Ipv6Net::default()),
+                attached.gateway_ipv6().into(),
+            ),
+        ];
+        let config = GuestConfig::new(attached.mac(), MTU)
+            .address(self.ipv4.into())
+            .address(self.ipv6.into());
+        all.into_iter().fold(config, |config, (net, gateway)| {
+            config.route(GuestRoute::new(net).via(gateway))
+        })
+    }
+}
+
+/// What is to be changed for a masqueraded guest.
+#[derive(Debug, Clone)]
+pub struct MasqueradePlan {
+    plan: Plan,
+    /// What changes for the mesh, in words.
+    mesh: Option<Box<str>>,
+}
+
+impl MasqueradePlan {
+    /// Whether nothing is to be changed.
+    pub fn is_empty(&self) -> bool {
+        self.plan.is_empty() && self.mesh.is_none()
+    }
+
+    /// What is to be changed of the guest and its ports.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+}
+
+impl fmt::Display for MasqueradePlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.plan)?;
+        match &self.mesh {
+            None => Ok(()),
+            Some(words) => writeln!(f, "{words}"),
+        }
+    }
+}
+
+/// A guest behind a pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Masqueraded {
+    attachment: Attachment,
+    config: GuestConfig,
+}
+
+impl Masqueraded {
+    /// Its TAP, its MAC and its addresses in the pod.
+    pub fn attachment(&self) -> &Attachment {
+        &self.attachment
+    }
+
+    /// What the guest must be told. Name servers and names are the caller's
+    /// to add.
+    pub fn config(&self) -> &GuestConfig {
+        &self.config
+    }
+}
+
+/// Removes everything of a masqueraded guest: TAP, ports, flows, tables. Can
+/// be repeated.
+///
+/// # Errors
+/// As [`Host::remove`].
+pub fn remove(owner: Owner) -> Result<(), Error> {
+    mesh::remove(&owner)?;
+    match Host::find(Settings::new(owner))? {
+        Some(host) => host.remove(),
+        None => Ok(()),
+    }
+}
+
+/// What a TAP has.
+const MTU: u32 = 1500;
