@@ -26,8 +26,9 @@
 //! A guest can also take the place of a pod whose interface someone else has
 //! made ([`bridged`], or where a bridge is not wanted [`redirected`]), or be
 //! behind it under a fixed private address ([`masqueraded`]). It can have a part
-//! of a network card ([`passthrough`]), and several [`interfaces`], each by a
-//! method of its own.
+//! of a network card ([`passthrough`]), be a port of a bridge that reaches over
+//! several hosts ([`segment`]), and have several [`interfaces`], each by a method
+//! of its own.
 //!
 //! The rooms below it are public too: [`nft`], [`route`] and [`conntrack`]
 //! speak to the kernel's subsystems in typed values; [`conn`], [`sys`] and
@@ -76,6 +77,7 @@ pub mod redirected;
 #[cfg(feature = "relay")]
 mod relay;
 pub mod route;
+pub mod segment;
 pub mod sys;
 pub mod topology;
 mod types;

@@ -15,6 +15,8 @@ use tapwire::passthrough::{MacvtapOptions, PciAddress, VhostNet, VirtualFunction
 use tapwire::redirected::{RedirectPlan, Redirected};
 use tapwire::route::tc::{Filter, Qdisc};
 use tapwire::route::{Address, Link, Neighbour, Route, RoutingRule, Rtnl, VirtualFunction, Watch};
+use tapwire::route::{BridgeOptions, BridgePort, FdbEntry, PortOptions, PortVlan};
+use tapwire::segment::{Overlay, Port, Segment};
 use tapwire::sys::{Macvtap, NetNs, Offload, Socket, Tap, TapOptions};
 use tapwire::{
     Attachment, Elsewhere, Error, Exposed, Exposure, Guest, Host, IfIndex, IfName, Mac, Networks,
@@ -98,6 +100,14 @@ const _: () = {
     value::<Route>();
     value::<RoutingRule>();
     value::<Qdisc>();
+    value::<BridgeOptions>();
+    value::<BridgePort>();
+    value::<FdbEntry>();
+    value::<PortOptions>();
+    value::<PortVlan>();
+    value::<Segment>();
+    value::<Overlay>();
+    value::<Port>();
     value::<VirtualFunction>();
     value::<VirtualFunctions>();
     value::<PciAddress>();

@@ -5,7 +5,9 @@ use super::parts::{Joined, Parts};
 use super::plan::BridgePlan;
 use crate::error::Error;
 use crate::pod::{self, Role, without_ipv6};
-use crate::route::{Ipv4Setting, LinkChange, Rtnl};
+use crate::route::{
+    BridgeOptions, BridgePort, FdbEntry, Ipv4Setting, LinkChange, NewLink, PortOptions, Rtnl,
+};
 use crate::types::{IfIndex, IfName};
 
 impl BridgePlan {
@@ -69,7 +71,7 @@ impl BridgePlan {
         without_ipv6(tap_name)?;
         rtnl.apply(|changes| {
             changes.set_link(&LinkChange::new(tap).master(bridge));
-            changes.stop_learning(tap);
+            changes.set_bridge_port(tap, &no_learning());
             changes.set_link(&LinkChange::new(tap).up());
             changes.set_link(&LinkChange::new(bridge).up());
         })?;
@@ -77,8 +79,10 @@ impl BridgePlan {
         // the entry leads them on: together.
         rtnl.apply(|changes| {
             changes.set_link(&LinkChange::new(interface).master(bridge));
-            changes.stop_learning(interface);
-            changes.lead_to_port(self.pod.mac(), tap);
+            changes.set_bridge_port(interface, &no_learning());
+            // Also though it is the address of the other port, which the bridge
+            // would keep for its own.
+            changes.replace_fdb(&FdbEntry::on_port(tap, self.pod.mac()).sticky());
         })?;
         Ok(Bridged::new(self.pod.clone(), bridge_name, tap_name))
     }
@@ -90,7 +94,9 @@ impl BridgePlan {
         made: &mut Vec<IfIndex>,
     ) -> Result<IfIndex, Error> {
         let mac = pod::derived(self.pod.mac(), Role::Bridge);
-        rtnl.apply(|changes| changes.add_plain_bridge(name, mac, self.pod.mtu()))?;
+        let bridge = NewLink::bridge(name).mac(mac).mtu(self.pod.mtu());
+        let bridge = bridge.bridge_options(BridgeOptions::plain());
+        rtnl.apply(|changes| changes.add_link(&bridge))?;
         let link = rtnl.link(name)?.ok_or_else(|| Error::Absent {
             kind: "bridge",
             name: name.as_str().into(),
@@ -98,6 +104,11 @@ impl BridgePlan {
         made.push(link.index());
         Ok(link.index())
     }
+}
+
+/// What the bridge does not know goes out by the other port.
+fn no_learning() -> BridgePort {
+    BridgePort::new().off(PortOptions::LEARNING)
 }
 
 /// Has the pod's system not answer by the bridge for addresses that are the

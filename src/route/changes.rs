@@ -16,6 +16,7 @@ use crate::wire::uapi::rtnetlink::{
 use crate::wire::{Flags, Writer};
 
 use super::address::Address;
+use super::bridge::{self, BridgeOptions, BridgePort, FdbEntry, PortVlan};
 use super::describe::{Described, attribute_at};
 use super::devconf::{self, Ipv4Setting};
 use super::fib::Route;
@@ -77,6 +78,65 @@ impl<'fd> Changes<'fd> {
     pub fn set_ipv4(&mut self, index: IfIndex, settings: &[(Ipv4Setting, u32)]) {
         self.push(Ok(()), RTM_SETLINK, Flags::empty(), |out| {
             devconf::encode(index, settings, out);
+        });
+    }
+
+    /// Changes options of a bridge; refused with `EOPNOTSUPP` for what this
+    /// kernel's bridges do not have.
+    pub fn set_bridge(&mut self, bridge: IfIndex, options: &BridgeOptions) {
+        self.push(options.check(), RTM_NEWLINK, Flags::empty(), |out| {
+            options.encode(bridge, out);
+        });
+    }
+
+    /// Changes options of a port of a bridge.
+    pub fn set_bridge_port(&mut self, port: IfIndex, options: &BridgePort) {
+        self.push(Ok(()), RTM_NEWLINK, Flags::empty(), |out| {
+            options.encode(port, out);
+        });
+    }
+
+    /// Has a port of a bridge carry these VLANs too, or otherwise than before;
+    /// refused with `EOPNOTSUPP` by kernels without VLAN filtering.
+    pub fn add_port_vlans(&mut self, port: IfIndex, vlans: &[PortVlan]) {
+        self.push(check_all(vlans), RTM_SETLINK, Flags::empty(), |out| {
+            bridge::encode_vlans(port, false, vlans, out);
+        });
+    }
+
+    /// As [`add_port_vlans`](Self::add_port_vlans) for the bridge itself, as
+    /// an interface of the host.
+    pub fn add_bridge_vlans(&mut self, bridge: IfIndex, vlans: &[PortVlan]) {
+        self.push(check_all(vlans), RTM_SETLINK, Flags::empty(), |out| {
+            bridge::encode_vlans(bridge, true, vlans, out);
+        });
+    }
+
+    /// Has a port of a bridge carry these VLANs no more.
+    pub fn delete_port_vlans(&mut self, port: IfIndex, vlans: &[PortVlan]) {
+        self.push(check_all(vlans), RTM_DELLINK, Flags::empty(), |out| {
+            bridge::encode_vlans(port, false, vlans, out);
+        });
+    }
+
+    /// Adds an entry to a forwarding database, or changes the one that there
+    /// is for its address.
+    pub fn replace_fdb(&mut self, entry: &FdbEntry) {
+        self.push(Ok(()), RTM_NEWNEIGH, REPLACE, |out| entry.encode(out));
+    }
+
+    /// Adds an entry to a tunnel's forwarding database beside those that there
+    /// are for its address.
+    pub fn append_fdb(&mut self, entry: &FdbEntry) {
+        let flags = Flags::CREATE.union(Flags::APPEND);
+        self.push(Ok(()), RTM_NEWNEIGH, flags, |out| entry.encode(out));
+    }
+
+    /// Deletes an entry of a forwarding database; refused with `ENOENT` if
+    /// there is none.
+    pub fn delete_fdb(&mut self, entry: &FdbEntry) {
+        self.push(Ok(()), RTM_DELNEIGH, Flags::empty(), |out| {
+            entry.encode(out);
         });
     }
 
@@ -268,6 +328,10 @@ impl fmt::Display for Changes<'_> {
             .filter_map(|index| self.requests.message(index))
             .try_for_each(|message| writeln!(f, "{}", Described(&message)))
     }
+}
+
+fn check_all(vlans: &[PortVlan]) -> Result<(), Invalid> {
+    vlans.iter().try_for_each(|vlan| vlan.check())
 }
 
 /// `struct ifinfomsg` with the index alone.

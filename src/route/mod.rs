@@ -6,6 +6,7 @@
 //! what the kernel lists is equal to the value that was added.
 
 mod address;
+mod bridge;
 mod changes;
 mod codec;
 pub(crate) mod describe;
@@ -23,11 +24,11 @@ mod stats;
 pub mod tc;
 #[cfg(test)]
 mod tests;
-mod two_ports;
 mod vf;
 mod watch;
 
 pub use address::Address;
+pub use bridge::{BridgeOptions, BridgePort, FdbEntry, PortOptions, PortVlan};
 pub use changes::Changes;
 pub use devconf::{Ipv4Setting, Ipv6Setting, ipv6_setting, set_ipv6_setting};
 pub use fib::Route;

@@ -17,6 +17,7 @@ use crate::wire::uapi::if_link::{
 };
 use crate::{IfIndex, IfName, Mac};
 
+use super::bridge::BridgeOptions;
 use super::codec::emit;
 
 /// A link to be made. TAP devices are not among them: the kernel makes those
@@ -57,7 +58,7 @@ struct End {
 #[derive(Debug, Clone)]
 enum Kind {
     Veth(End),
-    Bridge,
+    Bridge(BridgeOptions),
     Macvtap(IfIndex, MacvtapMode),
     Vlan(IfIndex, u16),
     Vxlan(Vxlan),
@@ -73,7 +74,7 @@ impl<'fd> NewLink<'fd> {
 
     /// A bridge.
     pub fn bridge(name: IfName) -> Self {
-        Self::new(name, Kind::Bridge)
+        Self::new(name, Kind::Bridge(BridgeOptions::new()))
     }
 
     /// A macvtap on top of `parent`, whose file is `/dev/tap` with its index.
@@ -183,6 +184,15 @@ impl<'fd> NewLink<'fd> {
         self.peer(|peer| peer.namespace = Some(namespace))
     }
 
+    /// Gives a bridge these options; other kinds have none of them.
+    #[must_use]
+    pub fn bridge_options(mut self, options: BridgeOptions) -> Self {
+        if let Kind::Bridge(own) = &mut self.kind {
+            *own = options;
+        }
+        self
+    }
+
     /// Other kinds have no other end; a setter of it changes nothing there.
     fn peer(mut self, change: impl FnOnce(&mut End)) -> Self {
         if let Kind::Veth(peer) = &mut self.kind {
@@ -206,6 +216,7 @@ impl<'fd> NewLink<'fd> {
                 Err(Invalid::new("VLAN id", id, "is not between 1 and 4094"))
             }
             Kind::Vxlan(tunnel) => tunnel.check(),
+            Kind::Bridge(options) => options.check(),
             _ => Ok(()),
         }
     }
@@ -289,7 +300,7 @@ impl Kind {
                 let data = InfoData::Veth(InfoVeth::Peer(peer));
                 (InfoKind::Veth, Some(data))
             }
-            Self::Bridge => (InfoKind::Bridge, None),
+            Self::Bridge(options) => (InfoKind::Bridge, options.info()),
             Self::Macvtap(_, mode) => {
                 let mode = MacVtapMode::from(mode.number());
                 let data = InfoData::MacVtap(vec![InfoMacVtap::Mode(mode)]);

@@ -16,6 +16,7 @@ use crate::wire::uapi::rtnetlink::{
 use crate::{IfIndex, IfName};
 
 use super::address::Address;
+use super::bridge::{self, BridgePort, FdbEntry, PortVlan};
 use super::changes::Changes;
 use super::codec::emit;
 use super::fib::Route;
@@ -224,6 +225,52 @@ impl Rtnl {
             .dump("list rules", RTM_GETRULE, rule::encode_list, |message| {
                 Ok(RoutingRule::decode(message)?)
             })
+    }
+
+    /// Looks up the options of a port; `None` if it is not a port of a bridge,
+    /// or not there.
+    ///
+    /// # Errors
+    /// As [`links`](Self::links).
+    pub fn bridge_port(&mut self, port: IfIndex) -> Result<Option<BridgePort>, Error> {
+        let found = self.connection.get(
+            format_args!("get port {port}"),
+            RTM_GETLINK,
+            Flags::empty(),
+            |out| link::encode_get(Some(port), None, out),
+            |message| Ok(BridgePort::decode(message)?),
+        );
+        Ok(none_if(found, libc::ENODEV)?.flatten())
+    }
+
+    /// Lists the VLANs that the ports of all bridges carry, and the bridges
+    /// themselves; none where the kernel has no VLAN filtering.
+    ///
+    /// # Errors
+    /// As [`links`](Self::links).
+    pub fn port_vlans(&mut self) -> Result<Vec<(IfIndex, Vec<PortVlan>)>, Error> {
+        let encode = bridge::encode_vlan_list;
+        self.connection
+            .dump("list VLANs of ports", RTM_GETLINK, encode, |message| {
+                Ok(bridge::decode_vlans(message)?)
+            })
+    }
+
+    /// Lists the forwarding database of a port or of a tunnel.
+    ///
+    /// # Errors
+    /// As [`links`](Self::links).
+    pub fn fdb(&mut self, index: IfIndex) -> Result<Vec<FdbEntry>, Error> {
+        let list = self.connection.dump(
+            format_args!("list forwarding database of {index}"),
+            RTM_GETNEIGH,
+            |out| bridge::encode_fdb_list(index, out),
+            |message| {
+                let wanted = |entry: &FdbEntry| entry.index() == index;
+                Ok(FdbEntry::decode(message)?.filter(wanted))
+            },
+        );
+        none_if(list, libc::ENODEV)
     }
 
     /// Lists the virtual functions of a card, by its physical function; none

@@ -11,6 +11,8 @@ use crate::wire::{Flags, Header, Message, Messages, Writer, push_message};
 use crate::{IfIndex, IfName};
 
 #[cfg(target_endian = "little")]
+mod bridge;
+#[cfg(target_endian = "little")]
 mod dumps;
 #[cfg(target_endian = "little")]
 mod golden;

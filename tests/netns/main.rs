@@ -61,6 +61,7 @@ mod riklet;
 mod riklet_defects;
 mod route;
 mod sctp;
+mod segment;
 mod snapshot;
 mod spoof;
 #[expect(unused_imports, reason = "its own tests run in tests/support.rs")]
@@ -80,6 +81,7 @@ fn main() -> ExitCode {
     if let Some(code) = planner::be_agent()
         .or_else(bridged::be_agent)
         .or_else(redirected::be_agent)
+        .or_else(segment::be_agent)
     {
         return code;
     }
@@ -135,6 +137,7 @@ fn main() -> ExitCode {
         riklet_defects::trials(),
         route::trials(),
         sctp::trials(),
+        segment::trials(),
         spoof::trials(),
         sys::trials(),
         upgrade::trials(),
@@ -154,7 +157,10 @@ fn main() -> ExitCode {
 /// which sets this variable.
 fn other_kernel() -> Vec<libtest_mimic::Trial> {
     match std::env::var_os("OTHER_KERNEL") {
-        Some(_) => nft::stock::trials(),
+        Some(_) => nft::stock::trials()
+            .into_iter()
+            .chain(segment::stock::trials())
+            .collect(),
         None => Vec::new(),
     }
 }

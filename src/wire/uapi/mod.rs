@@ -3,6 +3,7 @@
 
 pub mod bpf;
 pub mod conntrack;
+pub mod if_bridge;
 pub mod if_link;
 pub mod inet_diag;
 pub mod ip;
@@ -56,6 +57,7 @@ impl Number {
 pub const ALL: &[&[Number]] = &[
     bpf::NUMBERS,
     conntrack::NUMBERS,
+    if_bridge::NUMBERS,
     if_link::NUMBERS,
     inet_diag::NUMBERS,
     ip::NUMBERS,
