@@ -248,6 +248,13 @@ impl Host {
             for claim in change.add.iter().filter_map(claim) {
                 self.known.exposed(&claim);
             }
+            let special = |element| self.layout.special_in(set, element);
+            for key in change.remove.iter().filter_map(special) {
+                self.known.set_special(key, false);
+            }
+            for key in change.add.iter().filter_map(special) {
+                self.known.set_special(key, true);
+            }
         }
         Ok(())
     }
