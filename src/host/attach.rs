@@ -175,7 +175,15 @@ impl Host {
             let Some(route) = self.rtnl.route_to(gateway)? else {
                 continue;
             };
-            if route.destination().prefix_len() != 0 && route.route_kind() != RouteKind::LOCAL {
+            // Of a gateway that another handle has just made, the kernel may
+            // know the way to its link before it knows the address as local.
+            let link = match route.index() {
+                Some(index) => self.rtnl.link_at(index)?,
+                None => None,
+            };
+            let is_own = link.is_some_and(|link| self.slot_of(&link).is_some());
+            let is_elsewhere = route.route_kind() != RouteKind::LOCAL && !is_own;
+            if route.destination().prefix_len() != 0 && is_elsewhere {
                 let holder = format!("the route {}", route.destination());
                 let wanted = format!("gateway {gateway} of a snapshot");
                 return Err(Conflict::new(wanted, holder).into());

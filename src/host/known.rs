@@ -11,6 +11,7 @@ use crate::guest::{Attachment, Connection, Elsewhere, Guest, GuestName, read_ali
 use crate::layout::{
     Listing, Seat, is_part, read_claim, read_guard, read_self, read_slot, read_span, read_special,
 };
+use crate::nft::Table;
 use crate::route::{Link, Neighbour};
 
 /// Guests and exposures as they were last read or changed. The kernel
@@ -248,10 +249,23 @@ impl Host {
     /// The elements of all of the owner's sets.
     pub(super) fn list(&mut self) -> Result<Listing, Error> {
         let mut listing = Listing::default();
+        let mut gone = Vec::new();
         for set in self.layout.sets() {
+            if gone.contains(&set.family()) {
+                continue;
+            }
             match self.nft.elements(set) {
-                // Someone took it away; the tables are going to be made anew.
-                Err(error) if error.is_not_found() => {}
+                // Someone took it away, or its table with all of them; the
+                // tables are going to be made anew.
+                Err(error) if error.is_not_found() => {
+                    let tables = self.nft.tables()?;
+                    let is_its = |table: &Table| {
+                        table.family() == set.family() && table.name() == set.table()
+                    };
+                    if !tables.iter().any(is_its) {
+                        gone.push(set.family());
+                    }
+                }
                 elements => listing.take(set, elements?),
             }
         }
