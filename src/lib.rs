@@ -27,6 +27,7 @@
 //! made ([`bridged`], or where a bridge is not wanted [`redirected`]), or be
 //! behind it under a fixed private address ([`masqueraded`]). It can have several
 //! [`interfaces`], each by a method of its own.
+//! It can have a part of a network card: [`passthrough`].
 //!
 //! The rooms below it are public too: [`nft`], [`route`] and [`conntrack`]
 //! speak to the kernel's subsystems in typed values; [`conn`], [`sys`] and
@@ -61,6 +62,7 @@ pub mod nft;
 #[cfg(feature = "serde")]
 mod notation;
 mod owner;
+pub mod passthrough;
 pub mod plan;
 mod pod;
 mod pool;

@@ -9,13 +9,13 @@ use tapwire::{Attachment, Guest, Mac};
 
 use crate::harness::figures::{Case, Figure};
 use crate::harness::floor::Replay;
-use crate::harness::{Result, inside, time};
+use crate::harness::{Mode, Result, inside, time};
 use crate::twin::Twin;
 
 const RATIO: f64 = 1.10;
 const NAME: &str = "third";
 
-pub(crate) fn cases() -> Result<Vec<Box<dyn Case>>> {
+pub(crate) fn cases(_: Mode) -> Result<Vec<Box<dyn Case>>> {
     Ok(vec![Box::new(Routed::new()?)])
 }
 
@@ -26,9 +26,10 @@ struct Routed {
     /// The TAP as it was made last by the floor.
     tap: u32,
     tap_mac: Mac,
-    /// What is sent before the TAP is made, and then.
+    /// What is sent before the TAP is made, then, and when it is persistent.
     claim: Replay,
-    configure: Replay,
+    name: Replay,
+    raise: Replay,
     detach: Replay,
 }
 
@@ -45,7 +46,8 @@ impl Routed {
             let ((), detach) = Replay::record(|| Ok(host.detach(NAME)?))?;
             Ok((attached, tap, mac, attach, detach))
         })?;
-        let (claim, configure) = attach.part_before_last(Protocol::Route);
+        let (attach, raise) = attach.part_before_last(Protocol::Route);
+        let (claim, name) = attach.part_before_last(Protocol::Route);
         let mut routed = Self {
             twin,
             guest,
@@ -53,7 +55,8 @@ impl Routed {
             tap,
             tap_mac,
             claim,
-            configure,
+            name,
+            raise,
             detach,
         };
         routed.round_of_floor()?;
@@ -76,14 +79,16 @@ impl Routed {
             fs::write(format!("{settings}/force_forwarding"), "1")?;
             taken += start.elapsed();
             let index = tap.index()?.get();
-            self.configure.move_link(self.tap, index);
-            self.detach.move_link(self.tap, index);
+            for replay in [&mut self.name, &mut self.raise, &mut self.detach] {
+                replay.move_link(self.tap, index);
+            }
             self.tap = index;
-            taken += floor.replay(&mut self.configure)?;
+            taken += floor.replay(&mut self.name)?;
             let start = Instant::now();
             tap.set_persistent(true)?;
             drop(tap);
             taken += start.elapsed();
+            taken += floor.replay(&mut self.raise)?;
             Ok([taken, floor.replay(&mut self.detach)?])
         })
     }

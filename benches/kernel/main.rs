@@ -20,7 +20,7 @@ mod twin;
 use std::error::Error;
 
 use criterion::Criterion;
-use harness::figures::{self, Measured};
+use harness::figures::{self, Case, Measured};
 use harness::{Mode, Result, gain_rights, words};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -33,24 +33,35 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut measured = Vec::new();
     let mut missed = Vec::new();
 
-    let present = exposures::cases(mode)?;
-    let lines = figures::run(&mut criterion, mode, "exposure", present, 2_000)?;
-    missed.extend(exposures::flat(&lines));
-    measured.extend(lines);
-    for (what, cases, rounds) in [
-        ("handle", handles::cases()?, 500),
-        ("guest", guests::cases()?, 50),
-        ("plan", reconcile::cases(mode)?, 30),
-        ("bulk", bulk::cases(mode)?, 10),
-    ] {
-        measured.extend(figures::run(&mut criterion, mode, what, cases, rounds)?);
+    let groups: [(&str, MakeCases, usize); 6] = [
+        ("exposure", exposures::cases, 2_000),
+        ("clash", handles::clashes, 2_000),
+        ("drop", handles::drops, 200),
+        ("guest", guests::cases, 50),
+        ("plan", reconcile::cases, 30),
+        ("bulk", bulk::cases, 10),
+    ];
+    for (group, cases, rounds) in groups {
+        if asks_for(group) {
+            let cases = cases(mode)?;
+            measured.extend(figures::run(&mut criterion, mode, group, cases, rounds)?);
+        }
     }
     criterion.final_summary();
     if mode != Mode::Test {
+        missed.extend(exposures::flat(&measured));
         missed.extend(bulk::each(&measured));
         figures::report("kernel", &measured, &missed)?;
     }
     Ok(())
+}
+
+type MakeCases = fn(Mode) -> Result<Vec<Box<dyn Case>>>;
+
+/// Whether the arguments name this group, or none.
+fn asks_for(group: &str) -> bool {
+    let mut named = std::env::args().skip(1).filter(|it| !it.starts_with('-'));
+    named.next().is_none_or(|first| group.starts_with(&first))
 }
 
 /// What was measured under this name.

@@ -205,6 +205,11 @@ impl FlowFilter {
         }
     }
 
+    /// All flows of both families.
+    pub(crate) fn any() -> Self {
+        Self::of(0)
+    }
+
     /// Conditions on the direction of the first packet, as it came in: before
     /// any translation.
     #[must_use]
@@ -280,7 +285,11 @@ impl FlowFilter {
 
 impl fmt::Display for FlowFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.family == 2 { "ipv4" } else { "ipv6" })?;
+        f.write_str(match self.family {
+            2 => "ipv4",
+            10 => "ipv6",
+            _ => "of both families",
+        })?;
         self.original.describe("original", f)?;
         self.reply.describe("reply", f)
     }

@@ -142,16 +142,13 @@ impl Host {
     pub(super) fn cut_all_but(&mut self, in_force: &[Exposure]) -> Result<(), Error> {
         let reaches = self.reaches(in_force);
         let made = Made::of(reaches.iter());
-        for family in [FlowFilter::ipv4(), FlowFilter::ipv6()] {
-            for flow in conntrack::flows(self.nft.connection_mut(), &family)? {
-                let (to, from) = (flow.original(), flow.reply());
-                let is_led = to.destination() != from.source()
-                    && self.known.guest_of_address(from.source()).is_some();
-                let goes_on =
-                    to.destination_port().is_none() || made.leading(&flow).next().is_some();
-                if is_led && !goes_on {
-                    conntrack::delete_flow(self.nft.connection_mut(), &flow)?;
-                }
+        for flow in conntrack::flows(self.nft.connection_mut(), &FlowFilter::any())? {
+            let (to, from) = (flow.original(), flow.reply());
+            let is_led = to.destination() != from.source()
+                && self.known.guest_of_address(from.source()).is_some();
+            let goes_on = to.destination_port().is_none() || made.leading(&flow).next().is_some();
+            if is_led && !goes_on {
+                conntrack::delete_flow(self.nft.connection_mut(), &flow)?;
             }
         }
         Ok(())

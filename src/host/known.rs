@@ -8,7 +8,9 @@ use super::Host;
 use crate::error::Error;
 use crate::exposure::{Destination, Key, Mapping};
 use crate::guest::{Attachment, Connection, Elsewhere, Guest, GuestName, read_alias};
-use crate::layout::{Listing, Seat, read_claim, read_guard, read_self, read_slot, read_span};
+use crate::layout::{
+    Listing, Seat, read_claim, read_guard, read_self, read_slot, read_span, read_special,
+};
 use crate::route::{Link, Neighbour};
 
 /// Guests and exposures as they were last read or changed. The kernel
@@ -24,10 +26,13 @@ pub(super) struct Known {
     naming: HashMap<Box<str>, BTreeSet<u32>>,
     /// No slot below is free.
     lowest_free: u32,
-    /// The gateways in which rewritten clones believe, and how many do.
+    /// The gateways that guests have, and those in which rewritten clones
+    /// believe; how many do.
     gateways: HashMap<IpAddr, usize>,
     /// The claimed ports, and where they lead; of several guests the first.
     exposures: HashMap<Key, SocketAddr>,
+    /// Those of which the kernel knows more than where they lead.
+    special: HashSet<Key>,
     /// The addresses of guests that serve a loopback address of the host, or
     /// did since this was read.
     on_loopback: HashSet<IpAddr>,
@@ -111,7 +116,7 @@ impl Known {
         self.on_loopback.iter().any(|&address| guest.has(address))
     }
 
-    /// Whether a rewritten clone believes in this gateway.
+    /// Whether a guest has this gateway, or a rewritten clone believes in it.
     pub(super) fn is_gateway(&self, address: IpAddr) -> bool {
         self.gateways.contains_key(&address)
     }
@@ -124,7 +129,7 @@ impl Known {
             let naming = self.naming.entry(peer.as_str().into()).or_default();
             naming.insert(guest.slot);
         }
-        for gateway in inner_gateways(&guest) {
+        for gateway in gateways(&guest) {
             let count = self.gateways.entry(gateway).or_default();
             *count = count.saturating_add(1);
         }
@@ -151,7 +156,7 @@ impl Known {
                 naming.remove(&guest.slot);
             }
         }
-        for gateway in inner_gateways(&guest) {
+        for gateway in gateways(&guest) {
             if let Entry::Occupied(mut count) = self.gateways.entry(gateway) {
                 *count.get_mut() = count.get().saturating_sub(1);
                 if *count.get() == 0 {
@@ -179,6 +184,21 @@ impl Known {
                 place.insert(exposure.guest());
                 true
             }
+        }
+    }
+
+    /// Where a port leads, if it is claimed and there is no more to it.
+    pub(super) fn plain(&self, key: &Key) -> Option<SocketAddr> {
+        let target = self.exposures.get(key).copied();
+        target.filter(|_| !self.special.contains(key))
+    }
+
+    /// Remembers that there is more to a port, or no more.
+    pub(super) fn set_special(&mut self, key: Key, special: bool) {
+        if special {
+            self.special.insert(key);
+        } else {
+            self.special.remove(&key);
         }
     }
 
@@ -310,6 +330,10 @@ impl Host {
             }
         }
         for side in &self.layout.sides {
+            let special = listing.of(&side.special).iter();
+            for key in special.filter_map(|element| read_special(side, element)) {
+                known.set_special(key, true);
+            }
             for element in listing.of(&side.dnat) {
                 if let Some(claim) = read_claim(side, element) {
                     known.exposed(&claim);
@@ -373,16 +397,18 @@ impl Host {
     }
 }
 
-/// The gateways in which a rewritten clone believes.
-fn inner_gateways(guest: &Attachment) -> impl Iterator<Item = IpAddr> + use<> {
-    let gateways = match guest.connection() {
+/// The gateways of a guest: its own, and those in which a rewritten clone
+/// believes.
+fn gateways(guest: &Attachment) -> impl Iterator<Item = IpAddr> + use<> {
+    let own = [guest.gateway_ipv4.into(), guest.gateway_ipv6.into()];
+    let inner = match guest.connection() {
         Connection::Rewritten(snapshot) => [
             Some(snapshot.gateway_ipv4().into()),
             snapshot.gateway_ipv6().map(IpAddr::from),
         ],
         _ => [None, None],
     };
-    gateways.into_iter().flatten()
+    own.into_iter().chain(inner.into_iter().flatten())
 }
 
 /// How the loopback addresses of IPv4 begin.

@@ -127,25 +127,23 @@ impl Host {
         }
     }
 
-    /// Ends all flows from and to guests.
+    /// Ends all flows from and to guests. The kernel finds those of an IPv4
+    /// address by itself; all others are listed, once.
     pub(super) fn cut_guests(&mut self, guests: &[Attachment]) -> Result<(), Error> {
         let addresses = addresses_of(guests);
         let connection = self.nft.connection_mut();
-        if let [_] = guests {
-            for address in addresses {
-                let tuple = TupleFilter::new().source(address);
-                let all = FlowFilter::family_of(address);
-                conntrack::delete(connection, &all.original(tuple))?;
-                conntrack::delete(connection, &all.reply(tuple))?;
-            }
-            return Ok(());
-        }
-        for family in [FlowFilter::ipv4(), FlowFilter::ipv6()] {
-            for flow in conntrack::flows(connection, &family)? {
-                let ends = [flow.original().source(), flow.reply().source()];
-                if ends.iter().any(|address| addresses.contains(address)) {
-                    conntrack::delete_flow(connection, &flow)?;
-                }
+        let listed = if let [guest] = guests {
+            let own = TupleFilter::new().source(guest.ipv4.into());
+            conntrack::delete(connection, &FlowFilter::ipv4().original(own))?;
+            conntrack::delete(connection, &FlowFilter::ipv4().reply(own))?;
+            FlowFilter::ipv6()
+        } else {
+            FlowFilter::any()
+        };
+        for flow in conntrack::flows(connection, &listed)? {
+            let ends = [flow.original().source(), flow.reply().source()];
+            if ends.iter().any(|address| addresses.contains(address)) {
+                conntrack::delete_flow(connection, &flow)?;
             }
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! A guest's TAP and everything on it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::thread;
 use std::time::Duration;
 
@@ -15,16 +15,20 @@ use crate::route::{
     set_ipv6_setting,
 };
 use crate::sys::{Tap, TapOptions};
-use crate::types::{IfIndex, IfName};
+use crate::types::IfIndex;
 
 impl Host {
     /// Makes TAPs and everything on them, or completes them; for those that are
     /// in namespaces of their own these, and what leads there. Each guest
     /// comes with whether it was not attached before.
     ///
-    /// A new TAP becomes persistent last: until then it goes with this
-    /// process, so a TAP that nobody holds is always complete and bears its
-    /// guest's name.
+    /// A new TAP becomes persistent when it bears its guest's name: until then
+    /// it goes with this process.
+    ///
+    /// What is done to a link that is up, its descriptor closed included, has
+    /// IPv6 look through all of its routes, and so has its going up with a
+    /// carrier: so it goes up after all that, without one. What is routed to
+    /// it before is dead until it has a carrier, so that comes last.
     pub(super) fn wire_all(&mut self, guests: &[(&Guest, &Attachment, bool)]) -> Result<(), Error> {
         for some in guests.chunks(AT_ONCE) {
             let mut wires = Vec::with_capacity(some.len());
@@ -35,7 +39,7 @@ impl Host {
                 wires.push(match inside.remove(&attachment.tap) {
                     Some(index) => Wire {
                         index,
-                        ipv6: self.inside(|| prepare_ipv6(attachment.tap))?,
+                        ipv6: self.inside(|| prepare_ipv6(attachment))?,
                         made: None,
                     },
                     None => self.find_or_make(guest, attachment, is_new)?,
@@ -48,12 +52,17 @@ impl Host {
             self.rtnl.apply(|changes| {
                 for (wire, (_, attachment, _)) in wires.iter().zip(&here) {
                     let localnet = u32::from(known.serves_loopback(attachment));
-                    wire.configure(attachment, localnet, changes);
+                    wire.name(attachment, localnet, changes);
                 }
             })?;
-            for made in wires.into_iter().filter_map(|wire| wire.made) {
+            for made in wires.iter_mut().filter_map(|wire| wire.made.take()) {
                 made.set_persistent(true)?;
             }
+            self.rtnl.apply(|changes| {
+                for (wire, (_, attachment, _)) in wires.iter().zip(&here) {
+                    wire.raise(attachment, changes);
+                }
+            })?;
             for (_, attachment, _) in some {
                 if let Some(place) = attachment.elsewhere()
                     && self.known.serves_loopback(attachment)
@@ -85,7 +94,7 @@ impl Host {
             let last = attempts.next().is_none();
             match self.rtnl.link(attachment.tap)? {
                 Some(link) if link.alias() == Some(&*alias) => {
-                    let ipv6 = self.inside(|| prepare_ipv6(attachment.tap))?;
+                    let ipv6 = self.inside(|| prepare_ipv6(attachment))?;
                     return Ok(Wire {
                         index: link.index(),
                         ipv6,
@@ -121,7 +130,7 @@ impl Host {
             let tap = options.create()?;
             Ok(Wire {
                 index: tap.index_here()?,
-                ipv6: prepare_ipv6(attachment.tap)?,
+                ipv6: prepare_ipv6(attachment)?,
                 made: Some(tap),
             })
         })
@@ -148,23 +157,31 @@ enum Ipv6 {
 }
 
 impl Wire {
-    fn configure(&self, guest: &Attachment, localnet: u32, changes: &mut Changes<'_>) {
-        let index = self.index;
+    /// Its settings, and whose it is.
+    fn name(&self, guest: &Attachment, localnet: u32, changes: &mut Changes<'_>) {
         let settings = [
             (Ipv4Setting::Forwarding, 1),
             (Ipv4Setting::RouteLocalnet, localnet),
             (Ipv4Setting::AcceptSourceRoute, 0),
         ];
-        changes.set_ipv4(index, &settings);
+        changes.set_ipv4(self.index, &settings);
+        changes.set_link(&LinkChange::new(self.index).alias(&guest.alias()));
+    }
+
+    /// Up, with its addresses and neighbours.
+    fn raise(&self, guest: &Attachment, changes: &mut Changes<'_>) {
+        let index = self.index;
+        changes.set_link(&LinkChange::new(index).up());
         let works = |address: IpAddr| address.is_ipv4() || self.ipv6 != Ipv6::Absent;
         for net in gateways_of(guest) {
             let address = Address::new(index, net);
             match net {
                 IpNet::V4(_) => changes.replace_address(&address),
-                IpNet::V6(_) if works(net.addr()) => {
-                    changes.replace_address(&address.without_dad());
+                IpNet::V6(_) if !works(net.addr()) => {}
+                IpNet::V6(net) if net.prefix_len() == net.max_prefix_len() => {
+                    changes.replace_address(&address.without_dad().without_prefix_route());
                 }
-                IpNet::V6(_) => {}
+                IpNet::V6(_) => changes.replace_address(&address.without_dad()),
             }
         }
         for address in neighbours_of(guest) {
@@ -172,24 +189,39 @@ impl Wire {
                 changes.replace_neighbour(&Neighbour::new(index, address, guest.mac));
             }
         }
-        changes.set_link(&LinkChange::new(index).alias(&guest.alias()).up());
     }
 }
 
 /// Has IPv6 work on the TAP, also where the administrator has it off for new
 /// interfaces; in the calling thread's namespace.
-fn prepare_ipv6(tap: IfName) -> Result<Ipv6, Error> {
+fn prepare_ipv6(guest: &Attachment) -> Result<Ipv6, Error> {
+    let tap = guest.tap;
     match ipv6_setting(tap, Ipv6Setting::DisableIpv6) {
         Err(Error::Unsupported { .. }) => return Ok(Ipv6::Absent),
         Ok(0) => {}
         Ok(_) => set_ipv6_setting(tap, Ipv6Setting::DisableIpv6, 0)?,
         Err(error) => return Err(error),
     }
+    if speaks_by_its_gateway(guest) {
+        set_ipv6_setting(tap, Ipv6Setting::AddrGenMode, NO_ADDRESS)?;
+    }
     // A guest is nobody's router, also while our table is gone.
     set_ipv6_setting(tap, Ipv6Setting::AcceptRa, 0)?;
     match set_ipv6_setting(tap, Ipv6Setting::ForceForwarding, 1) {
         Err(Error::Unsupported { .. }) => Ok(Ipv6::Everywhere),
         result => result.map(|()| Ipv6::Forwarded),
+    }
+}
+
+/// Whether a link-local address of the host's would be there for nobody: a
+/// clone knows the gateway of its snapshot only. It would cost each change of
+/// any link three routes more to look through.
+fn speaks_by_its_gateway(guest: &Attachment) -> bool {
+    let is_link_local = |gateway: Ipv6Addr| gateway.is_unicast_link_local();
+    match guest.connection() {
+        Connection::Routed | Connection::Elsewhere(_) => false,
+        Connection::Namespaced(_) => true,
+        Connection::Rewritten(snapshot) => !snapshot.gateway_ipv6().is_some_and(is_link_local),
     }
 }
 
@@ -211,6 +243,9 @@ pub(super) fn neighbours_of(guest: &Attachment) -> impl Iterator<Item = IpAddr> 
     let (ipv4, ipv6) = guest.own_addresses();
     std::iter::once(ipv4.into()).chain(ipv6.map(IpAddr::from))
 }
+
+/// `IN6_ADDR_GEN_MODE_NONE` of `linux/if_link.h`.
+const NO_ADDRESS: i32 = 1;
 
 /// A TAP under its name but without its guest's is waited for, so many times
 /// for so long, before it counts as left over.

@@ -29,9 +29,8 @@ pub struct Address {
     net: IpNet,
     peer: Option<IpAddr>,
     scope: Scope,
-    no_dad: bool,
-    tentative: bool,
-    dad_failed: bool,
+    /// Those of [`KNOWN_FLAGS`].
+    flags: AddressFlags,
 }
 
 impl Address {
@@ -43,9 +42,7 @@ impl Address {
             net,
             peer: None,
             scope: natural_scope(net.addr()),
-            no_dad: false,
-            tentative: false,
-            dad_failed: false,
+            flags: AddressFlags::empty(),
         }
     }
 
@@ -70,7 +67,16 @@ impl Address {
     /// (`IFA_F_NODAD`), which takes a second. IPv4 has none.
     #[must_use]
     pub fn without_dad(mut self) -> Self {
-        self.no_dad = self.net.addr().is_ipv6();
+        let has_dad = self.net.addr().is_ipv6();
+        self.flags.set(AddressFlags::Nodad, has_dad);
+        self
+    }
+
+    /// Routes nothing to the interface because of the address
+    /// (`IFA_F_NOPREFIXROUTE`, ip-address(8)).
+    #[must_use]
+    pub fn without_prefix_route(mut self) -> Self {
+        self.flags |= AddressFlags::Noprefixroute;
         self
     }
 
@@ -96,17 +102,17 @@ impl Address {
 
     /// Whether duplicate address detection is skipped.
     pub fn skips_dad(&self) -> bool {
-        self.no_dad
+        self.flags.contains(AddressFlags::Nodad)
     }
 
     /// Whether it cannot be used yet, while duplicates are looked for.
     pub fn is_tentative(&self) -> bool {
-        self.tentative
+        self.flags.contains(AddressFlags::Tentative)
     }
 
     /// Whether another host was found to have it, so that it is not used.
     pub fn dad_failed(&self) -> bool {
-        self.dad_failed
+        self.flags.contains(AddressFlags::Dadfailed)
     }
 
     pub(crate) fn check(&self) -> Result<(), Invalid> {
@@ -131,8 +137,13 @@ impl Address {
             AddressAttribute::Local(address),
             AddressAttribute::Address(self.peer.unwrap_or(address)),
         ];
-        if self.no_dad {
+        let settable = AddressFlags::Nodad | AddressFlags::Noprefixroute;
+        let flags = self.flags & settable;
+        if flags == AddressFlags::Nodad {
             message.header.flags = AddressHeaderFlags::Nodad;
+        } else if !flags.is_empty() {
+            // More than the header has room for.
+            message.attributes.push(AddressAttribute::Flags(flags));
         }
         emit(out, &message);
     }
@@ -162,9 +173,7 @@ impl Address {
             net,
             peer: address.filter(|&address| address != own),
             scope: Scope::from_number(message.header.scope.into()),
-            no_dad: flags.contains(AddressFlags::Nodad),
-            tentative: flags.contains(AddressFlags::Tentative),
-            dad_failed: flags.contains(AddressFlags::Dadfailed),
+            flags: flags & KNOWN_FLAGS,
         })
     }
 }
@@ -180,6 +189,12 @@ impl fmt::Display for Address {
         }
     }
 }
+
+/// The flags that an [`Address`] tells of.
+const KNOWN_FLAGS: AddressFlags = AddressFlags::Nodad
+    .union(AddressFlags::Noprefixroute)
+    .union(AddressFlags::Tentative)
+    .union(AddressFlags::Dadfailed);
 
 /// What `ip` and the kernel take for granted.
 fn natural_scope(address: IpAddr) -> Scope {

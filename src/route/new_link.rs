@@ -1,5 +1,6 @@
 //! Links to be made: `RTM_NEWLINK`, `ip-link(8)`.
 
+use std::fmt;
 use std::marker::PhantomData;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -37,6 +38,7 @@ pub struct NewLink<'fd> {
     kind: Kind,
     end: End,
     mtu: Option<u32>,
+    queues: Option<u32>,
     group: Option<u32>,
     master: Option<IfIndex>,
     descriptors: PhantomData<BorrowedFd<'fd>>,
@@ -94,6 +96,7 @@ impl<'fd> NewLink<'fd> {
             kind,
             end: End::new(name),
             mtu: None,
+            queues: None,
             group: None,
             master: None,
             descriptors: PhantomData,
@@ -119,6 +122,14 @@ impl<'fd> NewLink<'fd> {
     #[must_use]
     pub fn mtu(mut self, mtu: u32) -> Self {
         self.mtu = Some(mtu);
+        self
+    }
+
+    /// Gives it so many queues for sending and receiving, both ends of a pair;
+    /// otherwise a pair has one for each processor.
+    #[must_use]
+    pub fn queues(mut self, queues: u32) -> Self {
+        self.queues = Some(queues);
         self
     }
 
@@ -201,12 +212,13 @@ impl<'fd> NewLink<'fd> {
 
     pub(super) fn encode(&self, out: &mut Writer<'_>) {
         let mut message = self.end.message();
-        let (kind, data) = self.kind.info(self.mtu);
+        let both = self.of_both_ends();
+        let (kind, data) = self.kind.info(&both);
         let mut info = vec![LinkInfo::Kind(kind)];
         info.extend(data.map(LinkInfo::Data));
         let attributes = &mut message.attributes;
         attributes.extend(self.kind.parent().map(LinkAttribute::Link));
-        attributes.extend(self.mtu.map(LinkAttribute::Mtu));
+        attributes.extend(both);
         attributes.extend(self.group.map(LinkAttribute::Group));
         attributes.extend(
             self.master
@@ -214,6 +226,21 @@ impl<'fd> NewLink<'fd> {
         );
         attributes.push(LinkAttribute::LinkInfo(info));
         emit(out, &message);
+    }
+
+    /// What both ends of a pair have alike.
+    fn of_both_ends(&self) -> Vec<LinkAttribute> {
+        let queues = self.queues.into_iter();
+        self.mtu
+            .map(LinkAttribute::Mtu)
+            .into_iter()
+            .chain(queues.flat_map(|count| {
+                [
+                    LinkAttribute::NumTxQueues(count),
+                    LinkAttribute::NumRxQueues(count),
+                ]
+            }))
+            .collect()
     }
 }
 
@@ -254,11 +281,11 @@ impl Kind {
         }
     }
 
-    fn info(&self, mtu: Option<u32>) -> (InfoKind, Option<InfoData>) {
+    fn info(&self, both: &[LinkAttribute]) -> (InfoKind, Option<InfoData>) {
         match self {
             Self::Veth(peer) => {
                 let mut peer = peer.message();
-                peer.attributes.extend(mtu.map(LinkAttribute::Mtu));
+                peer.attributes.extend_from_slice(both);
                 let data = InfoData::Veth(InfoVeth::Peer(peer));
                 (InfoKind::Veth, Some(data))
             }
@@ -299,6 +326,19 @@ impl MacvtapMode {
     /// The kernel's number.
     pub const fn number(self) -> u32 {
         self.0
+    }
+}
+
+impl fmt::Display for MacvtapMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match *self {
+            Self::PRIVATE => "private",
+            Self::VEPA => "vepa",
+            Self::BRIDGE => "bridge",
+            Self::PASSTHRU => "passthru",
+            Self(number) => return write!(f, "{number:#x}"),
+        };
+        f.write_str(name)
     }
 }
 

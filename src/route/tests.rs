@@ -17,6 +17,8 @@ mod golden;
 mod properties;
 #[cfg(target_endian = "little")]
 mod tc;
+#[cfg(target_endian = "little")]
+mod vf;
 
 fn name(name: &str) -> IfName {
     name.parse().unwrap()
@@ -87,6 +89,18 @@ fn attribute_at_an_error_offset_is_found() {
         [at(16), at(32), at(40), at(4000)],
         [None, Some(3), Some(4), None]
     );
+}
+
+#[test]
+fn queues_are_those_of_both_ends() {
+    let link = NewLink::veth(name("a"), name("b")).queues(3);
+    let bytes = request(RTM_NEWLINK, |out| link.encode(out));
+    // IFLA_NUM_TX_QUEUES (31) and IFLA_NUM_RX_QUEUES (32).
+    for kind in [31, 32] {
+        let wanted = [8, 0, kind, 0, 3, 0, 0, 0];
+        let count = bytes.windows(8).filter(|&window| window == wanted);
+        assert_eq!(count.count(), 2, "{kind}");
+    }
 }
 
 #[test]

@@ -207,7 +207,7 @@ fn unshare() -> Result<(), Error> {
 
 /// Runs `work` on a thread that ends with it, under the name of the calling
 /// thread; a panic continues in the caller.
-fn on_thread<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Error> {
+pub(super) fn on_thread<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Error> {
     thread::scope(|scope| {
         let mut builder = thread::Builder::new();
         if let Some(name) = thread::current().name() {

@@ -188,6 +188,7 @@ impl<'a> Site<'a> {
                 let pair = NewLink::veth(self.inside.uplink, self.name())
                     .index(uplink)
                     .mac(self.inside.clone.mac)
+                    .queues(1)
                     .peer_index(far)
                     .peer_mac(GATEWAY_MAC)
                     .peer_netns(host);

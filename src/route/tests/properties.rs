@@ -59,7 +59,8 @@ proptest! {
     fn addresses_decode_to_what_was_encoded(
         (ipv4, address, length) in (any::<bool>(), any::<u128>(), 0..=128_u8),
         peer in proptest::option::of(any::<u128>()),
-        (index, scope, no_dad) in (1..1000_u32, any::<u8>(), any::<bool>()),
+        (index, scope) in (1..1000_u32, any::<u8>()),
+        (no_dad, no_prefix_route) in any::<(bool, bool)>(),
     ) {
         let length = if ipv4 { length / 4 } else { length };
         let net = IpNet::new(prefix(ipv4, address, 128).addr(), length).unwrap();
@@ -70,6 +71,9 @@ proptest! {
         }
         if no_dad {
             address = address.without_dad();
+        }
+        if no_prefix_route {
+            address = address.without_prefix_route();
         }
         prop_assert_eq!(address.check(), Ok(()));
         let bytes = request(RTM_NEWADDR, |out| address.encode(out));

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use libtest_mimic::Trial;
+use tapwire::route::Rtnl;
 use tapwire::{Attachment, Egress, Exposure, GuestName, Host, Protocol};
 
 use super::{boot_three, clone, direct, host_seen_by, snapshot};
@@ -28,6 +29,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         clone_beside_a_routed_guest,
         clone_with_the_kernels_own_stack,
         clone_without_ipv6_has_none,
+        clone_is_routed_to_before_it_runs,
     ]
 }
 
@@ -296,4 +298,20 @@ fn clone_without_ipv6_has_none() {
     assert_eq!(within(SOON, |_| pings(host_seen_by(&clone, 0))), Some(()));
     assert_eq!(pings(gateway_of(&clone, 1)), None);
     soon_dropped(&mut host, "spoof", 1);
+}
+
+/// What is for it goes nowhere else meanwhile, as by a default route.
+fn clone_is_routed_to_before_it_runs() {
+    let world = World::new();
+    let mut host = world.host();
+    let clone = host.attach(&clone("a")).unwrap();
+    let ways = || {
+        let mut rtnl = Rtnl::open().unwrap();
+        let tap = rtnl.link(clone.tap()).unwrap().unwrap().index();
+        let mut way = |address| rtnl.route_to(address).unwrap().unwrap().index();
+        let ways = [way(clone.ipv4().into()), way(clone.ipv6().into())];
+        (ways, Some(tap))
+    };
+    let (ways, tap) = world.node.run(ways).unwrap();
+    assert_eq!(ways, [tap, tap]);
 }
