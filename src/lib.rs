@@ -24,7 +24,8 @@
 //! A [`Pool`] keeps networks ready, which are taken in no time.
 //!
 //! A guest can also take the place of a pod whose interface someone else has
-//! made: [`bridged`], or where a bridge is not wanted [`redirected`].
+//! made: [`bridged`], or where a bridge is not wanted [`redirected`]. It can
+//! have a part of a network card: [`passthrough`].
 //!
 //! The rooms below it are public too: [`nft`], [`route`] and [`conntrack`]
 //! speak to the kernel's subsystems in typed values; [`conn`], [`sys`] and
@@ -57,6 +58,7 @@ pub mod nft;
 #[cfg(feature = "serde")]
 mod notation;
 mod owner;
+pub mod passthrough;
 pub mod plan;
 mod pod;
 mod pool;

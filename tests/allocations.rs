@@ -24,6 +24,7 @@ use tapwire::nft::{
     Batch, Chain, Comment, Counts, DataType, Element, Family, Name, Port, Rule, Set, Table, meta,
     tcp,
 };
+use tapwire::recording;
 use tapwire::{Exposure, Flows, Guest, Host, IfName, Owner, Protocol};
 
 use support::trials;
@@ -38,6 +39,8 @@ fn main() -> ExitCode {
     }
     let trials = trials![
         exposure_on_a_warm_handle_allocates_nothing,
+        exposure_comes_moves_and_goes_in_one_message_each,
+        clash_is_found_by_one_question,
         thousand_exposures_on_a_warm_handle_allocate_nothing,
         memory_grows_rarely_as_exposures_come_one_by_one,
         rule_on_a_warm_batch_allocates_nothing,
@@ -54,6 +57,35 @@ fn exposure_on_a_warm_handle_allocates_nothing() {
     host.expose(first).unwrap();
     let allocations = count(|| host.expose(further).unwrap());
     assert_eq!(allocations, 0);
+}
+
+fn exposure_comes_moves_and_goes_in_one_message_each() {
+    let (mut host, exposures) = host(8080..8082);
+    let [first, further] = exposures.as_slice() else {
+        panic!("not two exposures");
+    };
+    host.expose(first).unwrap();
+    host.withdraw(first, Flows::Drain).unwrap();
+    let ((), sent) = recording::record(|| host.expose(first).unwrap());
+    assert_eq!(sent.len(), 1);
+    let ((), sent) = recording::record(|| host.repoint(first, further, Flows::Drain).unwrap());
+    assert_eq!(sent.len(), 1);
+    let ((), sent) = recording::record(|| host.withdraw(further, Flows::Drain).unwrap());
+    assert_eq!(sent.len(), 1);
+    host.expose(first).unwrap();
+    let allocations = count(|| host.withdraw(first, Flows::Drain).unwrap());
+    assert_eq!(allocations, 0);
+}
+
+fn clash_is_found_by_one_question() {
+    let (mut host, exposures) = host(8080..8081);
+    host.expose_all(&exposures).unwrap();
+    let other = host.attach(&Guest::new("other").unwrap()).unwrap();
+    let target = SocketAddr::new(other.ipv4().into(), 80);
+    let taken = Exposure::new(Protocol::Tcp, 8080, target).unwrap();
+    let (refused, sent) = recording::record(|| host.expose(&taken));
+    assert!(refused.unwrap_err().to_string().contains("hello-world"));
+    assert_eq!(sent.len(), 1);
 }
 
 fn thousand_exposures_on_a_warm_handle_allocate_nothing() {

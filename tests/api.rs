@@ -9,10 +9,11 @@ use tapwire::guest::GuestConfig;
 use tapwire::nft::{
     self, Batch, Chain, Element, Event, Flowtable, NamedObject, Nft, Rule, Set, Snapshot, Table,
 };
+use tapwire::passthrough::{MacvtapOptions, PciAddress, VhostNet, VirtualFunctions};
 use tapwire::redirected::{RedirectPlan, Redirected};
 use tapwire::route::tc::{Filter, Qdisc};
-use tapwire::route::{Address, Link, Neighbour, Route, RoutingRule, Rtnl, Watch};
-use tapwire::sys::{NetNs, Socket, Tap, TapOptions};
+use tapwire::route::{Address, Link, Neighbour, Route, RoutingRule, Rtnl, VirtualFunction, Watch};
+use tapwire::sys::{Macvtap, NetNs, Offload, Socket, Tap, TapOptions};
 use tapwire::{
     Attachment, Elsewhere, Error, Exposed, Exposure, Guest, Host, IfIndex, IfName, Mac, Networks,
     Owner, Pool, PoolCounts, PoolError, PoolSettings, Proxied, ProxiedCounters, ProxiedHandle,
@@ -37,6 +38,8 @@ const _: () = {
     handle::<Relay>();
     handle::<Responder>();
     handle::<Tap>();
+    handle::<Macvtap>();
+    handle::<VhostNet>();
     handle::<NetNs>();
     handle::<Error>();
     value::<Attachment>();
@@ -84,6 +87,11 @@ const _: () = {
     value::<Route>();
     value::<RoutingRule>();
     value::<Qdisc>();
+    value::<VirtualFunction>();
+    value::<VirtualFunctions>();
+    value::<PciAddress>();
+    value::<MacvtapOptions>();
+    value::<Offload>();
     value::<Filter>();
     value::<Flow>();
     value::<FlowFilter>();

@@ -23,6 +23,8 @@ pub(crate) struct Figure {
     pub(crate) name: String,
     /// What the ratio is to be at most.
     pub(crate) ratio_bound: Option<f64>,
+    /// What it is to take at most.
+    pub(crate) median_bound: Option<Duration>,
     /// What the 99th of 100 is to take at most.
     pub(crate) p99_bound: Option<Duration>,
     ours: Vec<Duration>,
@@ -34,6 +36,7 @@ impl Figure {
         Self {
             name: name.into(),
             ratio_bound: None,
+            median_bound: None,
             p99_bound: None,
             ours: Vec::new(),
             floor: Vec::new(),
@@ -42,6 +45,11 @@ impl Figure {
 
     pub(crate) fn ratio(mut self, bound: f64) -> Self {
         self.ratio_bound = Some(bound);
+        self
+    }
+
+    pub(crate) fn median(mut self, bound: Duration) -> Self {
+        self.median_bound = Some(bound);
         self
     }
 
@@ -80,6 +88,9 @@ impl Measured {
         let mut missed = Vec::new();
         if let Some(bound) = figure.ratio_bound.filter(|bound| ratio > *bound) {
             missed.push(format!("{}: {ratio:.2} > {bound}", figure.name));
+        }
+        if let Some(bound) = figure.median_bound.filter(|bound| ours > *bound) {
+            missed.push(format!("{}: {ours:.1?} > {bound:?}", figure.name));
         }
         if let Some(bound) = figure.p99_bound.filter(|bound| ours_p99 > *bound) {
             missed.push(format!("{}: p99 {ours_p99:.1?} > {bound:?}", figure.name));

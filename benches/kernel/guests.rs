@@ -9,13 +9,13 @@ use tapwire::{Attachment, Guest, Mac};
 
 use crate::harness::figures::{Case, Figure};
 use crate::harness::floor::Replay;
-use crate::harness::{Result, inside, time};
+use crate::harness::{Mode, Result, inside, time};
 use crate::twin::Twin;
 
 const RATIO: f64 = 1.10;
 const NAME: &str = "third";
 
-pub(crate) fn cases() -> Result<Vec<Box<dyn Case>>> {
+pub(crate) fn cases(_: Mode) -> Result<Vec<Box<dyn Case>>> {
     Ok(vec![Box::new(Routed::new()?)])
 }
 

@@ -34,33 +34,25 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut measured = Vec::new();
     let mut missed = Vec::new();
 
-    if is_asked_for("exposure") {
-        let present = exposures::cases(mode)?;
-        let lines = figures::run(&mut criterion, mode, "exposure", present, 2_000)?;
-        missed.extend(exposures::flat(&lines));
-        measured.extend(lines);
-    }
-    let groups: [(&str, Group, usize); 6] = [
-        ("handle", |_| handles::cases(), 500),
-        ("guest", |_| guests::cases(), 50),
+    let groups: [(&str, MakeCases, usize); 8] = [
+        ("exposure", exposures::cases, 2_000),
+        ("clash", handles::clashes, 2_000),
+        ("drop", handles::drops, 200),
+        ("guest", guests::cases, 50),
         ("clone", clones::cases, 50),
         ("clones", clones::bulk, 5),
         ("plan", reconcile::cases, 30),
         ("bulk", bulk::cases, 10),
     ];
-    for (what, cases, rounds) in groups {
-        if is_asked_for(what) {
-            measured.extend(figures::run(
-                &mut criterion,
-                mode,
-                what,
-                cases(mode)?,
-                rounds,
-            )?);
+    for (group, cases, rounds) in groups {
+        if asks_for(group) {
+            let cases = cases(mode)?;
+            measured.extend(figures::run(&mut criterion, mode, group, cases, rounds)?);
         }
     }
     criterion.final_summary();
     if mode != Mode::Test {
+        missed.extend(exposures::flat(&measured));
         missed.extend(bulk::each(&measured));
         missed.extend(clones::compared(mode, &measured));
         figures::report("kernel", &measured, &missed)?;
@@ -68,14 +60,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Sets cases up.
-type Group = fn(Mode) -> Result<Vec<Box<dyn Case>>>;
+type MakeCases = fn(Mode) -> Result<Vec<Box<dyn Case>>>;
 
-/// Whether a group is among those that the arguments name, if they name any.
-fn is_asked_for(group: &str) -> bool {
-    let arguments = std::env::args().skip(1);
-    let named: Vec<String> = arguments.filter(|it| !it.starts_with('-')).collect();
-    named.is_empty() || named.iter().any(|name| group.starts_with(name.as_str()))
+/// Whether the arguments name this group, or none.
+fn asks_for(group: &str) -> bool {
+    let mut named = std::env::args().skip(1).filter(|it| !it.starts_with('-'));
+    named.next().is_none_or(|first| group.starts_with(&first))
 }
 
 /// What was measured under this name.

@@ -108,7 +108,8 @@ impl<'n> Foreign<'n> {
                 if let (Some(&ChainType::NAT), Some((Hook::PREROUTING, priority))) =
                     (chain.kind(), chain.hook())
                 {
-                    foreign.own_priority = priority;
+                    // The first of those that ask one after the other.
+                    foreign.own_priority = foreign.own_priority.min(priority);
                 }
             } else if chain.hook().is_some() {
                 let owned = home.is_some_and(|table| table.owner().is_some());

@@ -48,7 +48,8 @@
 //!
 //! A program that reloads its rules takes the shim with them: firewalld with
 //! its table, `iptables-restore` with the chain. The owner's own tables are
-//! not touched by that. Look again when the ruleset's generation changes.
+//! not touched by that. [`Wanted::shim`](crate::Wanted::shim) has plans, and a
+//! [`Watch`](crate::Watch), put it back.
 //! Tables that a running program owns (`flags owner`, firewalld 2.1 and later)
 //! cannot be changed by others: there the program has to be told.
 

@@ -45,6 +45,21 @@ pub(crate) struct Key {
 }
 
 impl Key {
+    /// The key of a port of one host address, or of all of a family's.
+    pub(crate) fn new(
+        protocol: Protocol,
+        ipv4: bool,
+        host_address: Option<IpAddr>,
+        host_port: NonZeroU16,
+    ) -> Self {
+        Self {
+            protocol,
+            ipv4,
+            host_address,
+            host_port,
+        }
+    }
+
     /// The keys of the exposures that a packet to this address and port can
     /// meet, the one that decides first. `None` for port 0.
     pub(crate) fn reached_at(protocol: Protocol, address: IpAddr, port: u16) -> Option<[Self; 2]> {

@@ -65,7 +65,8 @@ impl Host {
     /// hook `forward`: two rules at the head of each, or of Docker's
     /// `DOCKER-USER`. Why that is no hole is said in
     /// [`beside`](crate::beside). Chains that let guests through stay as they
-    /// are, so the call can be repeated.
+    /// are, so the call can be repeated; [`Wanted::shim`](crate::Wanted::shim)
+    /// has plans do it.
     ///
     /// Returns the [`Conflict::ForwardDrop`]s that remain: of legacy iptables,
     /// and of tables that a running program owns. [`remove`](Self::remove)
@@ -101,6 +102,26 @@ impl Host {
         let mut left = survey(&mut foreign, &legacy, &around, &[])?;
         left.retain(|conflict| matches!(conflict, Conflict::ForwardDrop { .. }));
         Ok(left)
+    }
+
+    /// The chains in which a shim is needed and is not there.
+    pub(super) fn chains_without_shim(&mut self) -> Result<Vec<Chain>, Error> {
+        let links = self.rtnl.links()?;
+        let addresses = self.rtnl.addresses(None)?;
+        let around = self.around(&links, &addresses)?;
+        let mut attempts = 0..ATTEMPTS;
+        loop {
+            let mut foreign = Foreign::read(&mut self.nft, &self.layout.table)?;
+            match shim_places(&mut foreign, &around, false) {
+                // Others change their tables at this moment.
+                Err(error) if error.is_not_found() && attempts.next().is_some() => {}
+                places => {
+                    let mut places = places?;
+                    places.dedup();
+                    return Ok(places);
+                }
+            }
+        }
     }
 
     /// Takes the rules of [`add_shim`](Self::add_shim) back, wherever they

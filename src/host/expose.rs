@@ -1,14 +1,12 @@
 //! Ports are opened, moved and closed.
 
 use std::net::IpAddr;
-use std::{mem, slice};
+use std::slice;
 
 use super::{Flows, Host};
 use crate::error::{Error, Invalid};
-use crate::exposure::{Destination, Exposure, Mapping};
+use crate::exposure::{Destination, Exposure};
 use crate::guest::Attachment;
-use crate::layout::{Side, claim_element, note};
-use crate::nft::Comment;
 use crate::route::Ipv4Setting;
 
 impl Host {
@@ -49,10 +47,7 @@ impl Host {
     /// [`Error::Conflict`] also if two of them differ and want the same port.
     pub fn expose_all(&mut self, exposures: &[Exposure]) -> Result<(), Error> {
         self.check(exposures)?;
-        let mut claims = mem::take(&mut self.claims);
-        let added = self.add_plain(exposures, &mut claims);
-        self.claims = claims;
-        if !added? {
+        if !self.add_plain(exposures)? {
             self.settle(exposures, &[])?;
         }
         self.end_older_flows(exposures, &[])
@@ -75,7 +70,9 @@ impl Host {
     pub fn repoint(&mut self, old: &Exposure, new: &Exposure, flows: Flows) -> Result<(), Error> {
         let wanted = slice::from_ref(new);
         self.check(wanted)?;
-        self.settle(wanted, slice::from_ref(old))?;
+        if !self.change_plain(old, Some(new))? {
+            self.settle(wanted, slice::from_ref(old))?;
+        }
         let old = self.reaches(slice::from_ref(old));
         if flows == Flows::Cut {
             let new = self.reaches(wanted);
@@ -99,7 +96,7 @@ impl Host {
             Err(Error::Absent { .. }) => {}
             result => result?,
         }
-        let was_in_force = self.settle(&[], exposures)?;
+        let was_in_force = self.change_plain(exposure, None)? || self.settle(&[], exposures)?;
         if flows == Flows::Cut {
             let reaches = self.reaches(exposures);
             self.cut(&reaches, &[])?;
@@ -139,92 +136,6 @@ impl Host {
         Ok(())
     }
 
-    /// The short way for exposures that are nothing but ways to a guest and
-    /// of whose ports none is known to be claimed: they are claimed in one
-    /// batch without looking, which the kernel refuses if another handle was
-    /// faster. `false` if that was so or cannot be told.
-    ///
-    /// The ports are remembered at once, so that those that the exposures
-    /// have in common are found as well.
-    fn add_plain(
-        &mut self,
-        exposures: &[Exposure],
-        claims: &mut Vec<(usize, Mapping)>,
-    ) -> Result<bool, Error> {
-        claims.clear();
-        let mut claimed = self.claim_plain(exposures, claims);
-        if let Ok(true) = claimed {
-            let added = self
-                .open_loopback(exposures)
-                .and_then(|()| self.create_claims(exposures, claims));
-            claimed = match added {
-                Err(error) if error.is_exists() => Ok(false),
-                result => result.map(|()| true),
-            };
-        }
-        if !matches!(claimed, Ok(true)) {
-            for (_, claim) in &*claims {
-                self.known.withdrawn(claim);
-            }
-        }
-        claimed
-    }
-
-    fn claim_plain(
-        &mut self,
-        exposures: &[Exposure],
-        claims: &mut Vec<(usize, Mapping)>,
-    ) -> Result<bool, Error> {
-        for (place, exposure) in exposures.iter().enumerate() {
-            let [target] = exposure.targets() else {
-                return Ok(false);
-            };
-            if !exposure.is_plain() || exposure.is_span() {
-                return Ok(false);
-            }
-            let begin = claims.len();
-            let known = &self.known;
-            exposure.map_to(
-                target,
-                |guest, ipv4| known.seat_of(guest, ipv4).map(|seat| seat.address),
-                &mut |mapping| claims.push((place, mapping)),
-            )?;
-            let added = claims.get(begin..).unwrap_or_default();
-            let free = added.iter().position(|(_, claim)| !self.known.claim(claim));
-            if let Some(taken) = free {
-                claims.truncate(begin.saturating_add(taken));
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// Creates the elements of claims, none of which may be there.
-    fn create_claims(
-        &mut self,
-        exposures: &[Exposure],
-        claims: &[(usize, Mapping)],
-    ) -> Result<(), Error> {
-        let known = &self.known;
-        self.batch.clear();
-        for side in &self.layout.sides {
-            let theirs = claims.iter().filter(|(_, claim)| is_of(claim, side));
-            let mut last = Comments::default();
-            let elements = theirs.map(|(place, claim)| {
-                let exposure = exposures.get(*place);
-                let comment = exposure.and_then(|exposure| {
-                    last.of((*place, exposure), claim, || {
-                        let guest = known.guest_of_address(claim.guest_address)?;
-                        note(exposure, guest.name()).comment()
-                    })
-                });
-                claim_element(claim, comment)
-            });
-            self.batch.create_elements(&side.dnat, elements);
-        }
-        self.commit_growing()
-    }
-
     /// Has packets from loopback addresses go out by the TAPs of guests that
     /// serve them, and the answers come in. Neighbours and guests gain nothing
     /// by that: their packets to loopback addresses are dropped before.
@@ -262,34 +173,5 @@ pub(super) fn absent(exposure: &Exposure) -> Error {
     Error::Absent {
         kind: "exposure",
         name: exposure.to_string().into(),
-    }
-}
-
-fn is_of(claim: &Mapping, side: &Side) -> bool {
-    claim.guest_address.is_ipv4() == side.ipv4 && claim.host_address.is_some() == side.exact
-}
-
-/// The comment of the last claim: the next one's is mostly the same.
-#[derive(Default)]
-struct Comments<'e> {
-    last: Option<(usize, &'e Exposure, Mapping, Option<Comment>)>,
-}
-
-impl<'e> Comments<'e> {
-    fn of(
-        &mut self,
-        (place, exposure): (usize, &'e Exposure),
-        claim: &Mapping,
-        make: impl FnOnce() -> Option<Comment>,
-    ) -> Option<Comment> {
-        if let Some((other_place, other, last, comment)) = &self.last
-            && last.guest_address == claim.guest_address
-            && (*other_place == place || exposure.is_noted_as(other))
-        {
-            return *comment;
-        }
-        let comment = make();
-        self.last = Some((place, exposure, *claim, comment));
-        comment
     }
 }

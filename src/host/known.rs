@@ -8,7 +8,9 @@ use super::Host;
 use crate::error::Error;
 use crate::exposure::{Destination, Key, Mapping};
 use crate::guest::{Attachment, Connection, Elsewhere, Guest, GuestName, read_alias};
-use crate::layout::{Listing, Seat, read_claim, read_guard, read_self, read_slot, read_span};
+use crate::layout::{
+    Listing, Seat, read_claim, read_guard, read_self, read_slot, read_span, read_special,
+};
 use crate::route::{Link, Neighbour};
 
 /// Guests and exposures as they were last read or changed. The kernel
@@ -29,6 +31,8 @@ pub(super) struct Known {
     gateways: HashMap<IpAddr, usize>,
     /// The claimed ports, and where they lead; of several guests the first.
     exposures: HashMap<Key, SocketAddr>,
+    /// Those of which the kernel knows more than where they lead.
+    special: HashSet<Key>,
     /// The addresses of guests that serve a loopback address of the host, or
     /// did since this was read.
     on_loopback: HashSet<IpAddr>,
@@ -183,6 +187,21 @@ impl Known {
         }
     }
 
+    /// Where a port leads, if it is claimed and there is no more to it.
+    pub(super) fn plain(&self, key: &Key) -> Option<SocketAddr> {
+        let target = self.exposures.get(key).copied();
+        target.filter(|_| !self.special.contains(key))
+    }
+
+    /// Remembers that there is more to a port, or no more.
+    pub(super) fn set_special(&mut self, key: Key, special: bool) {
+        if special {
+            self.special.insert(key);
+        } else {
+            self.special.remove(&key);
+        }
+    }
+
     pub(super) fn exposed(&mut self, exposure: &Mapping) {
         self.exposures.insert(exposure.key(), exposure.guest());
     }
@@ -311,6 +330,10 @@ impl Host {
             }
         }
         for side in &self.layout.sides {
+            let special = listing.of(&side.special).iter();
+            for key in special.filter_map(|element| read_special(side, element)) {
+                known.set_special(key, true);
+            }
             for element in listing.of(&side.dnat) {
                 if let Some(claim) = read_claim(side, element) {
                     known.exposed(&claim);

@@ -4,6 +4,7 @@ mod attach;
 mod bulk;
 mod conflicts;
 mod elsewhere;
+mod enlarge;
 mod expose;
 mod exposures;
 mod flows;
@@ -18,6 +19,7 @@ mod policy;
 mod rebuild;
 mod removal;
 mod settle;
+mod short;
 mod topology;
 mod traffic;
 mod watch;
@@ -192,13 +194,18 @@ impl Host {
             ownership,
         } = settings;
         let layout = Layout::new(&owner, exposures, networks.guests())?;
+        let mut nft = Nft::open()?;
+        if ownership != Ownership::Shared {
+            // The tables go with it, and another handle may wait for that.
+            nft.connection_mut().socket_mut().close_in_place();
+        }
         Ok(Self {
             layout: layout.flags(ownership.flags()),
             owner,
             networks,
             netns: NetNs::current()?,
             rtnl: Rtnl::open()?,
-            nft: Nft::open()?,
+            nft,
             batch: Batch::new(),
             ownership,
             known: Known::default(),

@@ -47,7 +47,12 @@ impl Host {
             guests: self.known.guests().cloned().collect(),
             addresses: self.addresses_of_host(&seen),
         };
-        Plan::new(wanted, homes, present)
+        let mut plan = Plan::new(wanted, homes, present)?;
+        if wanted.wants_shim() {
+            let chains = self.chains_without_shim()?;
+            plan.changes.extend(chains.iter().map(shim_in));
+        }
+        Ok(plan)
     }
 
     /// Plans what is wanted and commits it, again if others change the ruleset
@@ -82,7 +87,9 @@ impl Host {
     /// others completed; all elements change in one transaction, so that an
     /// exposure that leads elsewhere is never absent; flows of what went are
     /// cut or drained as the plan's [`Wanted`] says; then the guests that are
-    /// not wanted are detached. An agent that is killed on the way plans and
+    /// not wanted are detached; last comes the shim, if it is wanted and
+    /// missing: what of others it cannot help with, [`conflicts`](Self::conflicts)
+    /// tells. An agent that is killed on the way plans and
     /// commits again.
     ///
     /// # Errors
@@ -160,6 +167,14 @@ impl Host {
         if plan.repair == Some(Repair::Missing) {
             self.forward_on_uplinks()?;
         }
+        // Last: the owner's own rules are what makes it no hole.
+        if plan
+            .changes
+            .iter()
+            .any(|it| matches!(it, Change::Shim { .. }))
+        {
+            let _left = self.add_shim()?;
+        }
         Ok(())
     }
 
@@ -232,6 +247,13 @@ impl Host {
             }
             for claim in change.add.iter().filter_map(claim) {
                 self.known.exposed(&claim);
+            }
+            let special = |element| self.layout.special_in(set, element);
+            for key in change.remove.iter().filter_map(special) {
+                self.known.set_special(key, false);
+            }
+            for key in change.add.iter().filter_map(special) {
+                self.known.set_special(key, true);
             }
         }
         Ok(())
@@ -488,6 +510,14 @@ fn has_ipv6() -> bool {
         ipv6_setting(LOOPBACK, Ipv6Setting::DisableIpv6),
         Err(Error::Unsupported { .. })
     )
+}
+
+/// That a shim is put into a chain of others.
+fn shim_in(chain: &Chain) -> Change {
+    let (family, table, name) = (chain.family(), chain.table(), chain.name());
+    Change::Shim {
+        chain: format!("{family} {table} {name}").into(),
+    }
 }
 
 /// Whether a commit makes this change before the transaction of all elements.

@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::Host;
+use super::enlarge::{additions, enlarged};
 use super::ownership::Standing;
 use crate::error::{Conflict, Error};
 use crate::layout::{Layout, is_on_demand, schema, schema_of};
@@ -141,8 +142,9 @@ impl Host {
     }
 
     /// Makes the tables anew, with all elements of the sets that stay and
-    /// their counters, and with what `more` adds, in one transaction. Packets
-    /// meet the old tables or the new.
+    /// their counters, and with what `more` adds, in one transaction. A
+    /// packet meets the old tables or the new; only one that is between the two
+    /// base chains of a hook at that very moment meets neither of them there.
     ///
     /// # Errors
     /// [`Error::Stale`] if someone changed the ruleset since `generation`.
@@ -221,44 +223,6 @@ impl Host {
         self.settled = Some(next(generation));
         Ok(())
     }
-
-    /// Commits the batch of elements, whatever others do meanwhile. Where a set
-    /// is full, it is made larger in the same transaction. The batch stays if
-    /// the kernel refuses it.
-    pub(super) fn commit_growing(&mut self) -> Result<(), Error> {
-        let mut attempts = 0..ATTEMPTS;
-        match self.nft.commit(&mut self.batch) {
-            Err(error) if error.raw_os_error() == Some(libc::ENFILE) => {}
-            result => return self.explained(result),
-        }
-        let full = std::mem::take(&mut self.batch);
-        loop {
-            let generation = self.nft.generation()?;
-            match self.rebuild(generation, Some(&full)) {
-                Err(Error::Stale { .. }) if attempts.next().is_some() => {}
-                result => {
-                    if result.is_err() {
-                        self.batch = full;
-                    }
-                    return result;
-                }
-            }
-        }
-    }
-
-    /// Commits the batch of changed elements. Where a set is full, the tables
-    /// are made anew in the same transaction, that set twice as large or
-    /// more.
-    pub(super) fn commit_elements(&mut self, generation: u32) -> Result<(), Error> {
-        self.batch.based_on(generation);
-        match self.nft.commit(&mut self.batch) {
-            Err(error) if error.raw_os_error() == Some(libc::ENFILE) => {
-                let full = std::mem::take(&mut self.batch);
-                self.rebuild(generation, Some(&full))
-            }
-            result => self.explained(result),
-        }
-    }
 }
 
 impl Own {
@@ -281,6 +245,10 @@ impl Own {
             }
         }
         Ok(own)
+    }
+
+    pub(super) fn chains(&self) -> &[Chain] {
+        &self.chains
     }
 
     pub(super) fn are_chains(&self, listed: &[Chain]) -> bool {
@@ -402,33 +370,6 @@ fn uncounted(element: Element) -> Element {
     }
 }
 
-/// How many elements a batch adds to each set.
-fn additions(batch: Option<&Batch>) -> Result<HashMap<(Family, Name), usize>, Error> {
-    let mut counts = HashMap::new();
-    let Some(batch) = batch else {
-        return Ok(counts);
-    };
-    for message in batch.clone().messages()? {
-        // What is destroyed makes room, but is carried over first.
-        if let Content::Elements(list) = message.content()? {
-            let count: &mut usize = counts.entry((list.family, list.set)).or_default();
-            *count = count.saturating_add(list.elements.len());
-        }
-    }
-    Ok(counts)
-}
-
-/// The size for a set that has so many elements and gets so many more:
-/// doubled until they fit.
-fn enlarged(size: u32, elements: usize, more: usize) -> u32 {
-    let needed = u32::try_from(elements.saturating_add(more)).unwrap_or(u32::MAX);
-    let mut size = size.max(1);
-    while size < needed {
-        size = size.saturating_mul(2);
-    }
-    size
-}
-
 /// Whether the kernel refused a table.
 fn is_at_table(error: &Error) -> bool {
     matches!(error, Error::Refused { operation, .. } if operation.what().contains(" table "))
@@ -442,17 +383,4 @@ pub(super) fn next(generation: u32) -> u32 {
 const ANONYMOUS: Name = Name::constant("__set");
 
 /// So often others may change the ruleset before the tables are made.
-const ATTEMPTS: u32 = 32;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn set_is_doubled_until_all_fit() {
-        assert_eq!(enlarged(2, 2, 0), 2);
-        assert_eq!(enlarged(2, 2, 1), 4);
-        assert_eq!(enlarged(2, 2, 9), 16);
-        assert_eq!(enlarged(u32::MAX - 1, usize::MAX, 1), u32::MAX);
-    }
-}
+pub(super) const ATTEMPTS: u32 = 32;

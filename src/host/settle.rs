@@ -13,7 +13,7 @@ use super::expose::absent;
 use crate::error::{Conflict, Error};
 use crate::exposure::{Destination, Exposure};
 use crate::guest::GuestName;
-use crate::layout::{Layout, Place, SETS, Seat, read_claim, role};
+use crate::layout::{Layout, Place, SETS, Seat, read_claim, read_special, role};
 use crate::nft::{Data, Element, Set};
 
 /// Elements of the sets that hold exposures, in the order of the sets.
@@ -247,6 +247,15 @@ impl Host {
             kept.for_each(|claim| self.known.exposed(&claim));
             let come = dnat.added.iter().filter_map(claim);
             come.for_each(|claim| self.known.exposed(&claim));
+            let Some(special) = sets.get(role::SPECIAL) else {
+                continue;
+            };
+            let key = |element| read_special(side, element);
+            let gone = special.removed.iter().filter_map(key);
+            gone.for_each(|key| self.known.set_special(key, false));
+            let there = special.added.iter().chain(&special.kept);
+            let there = there.filter_map(key);
+            there.for_each(|key| self.known.set_special(key, true));
         }
     }
 

@@ -12,7 +12,8 @@ use crate::sys::Epoll;
 
 /// Keeps what is wanted of a [`Host`] in force: notices by the kernel's events
 /// when someone else changes the owner's tables or TAPs, and then plans and
-/// commits again.
+/// commits again. Where the [shim](Wanted::shim) is wanted, also when someone
+/// changes chains or rules of others.
 ///
 /// Whoever wants something else says so ([`want`](Self::want)): what is
 /// attached or exposed in other ways is taken away when next something
@@ -139,7 +140,8 @@ impl Watch {
             };
             match event {
                 nft::Event::New(content) | nft::Event::Gone(content) => {
-                    self.touched |= is_own(host, &content);
+                    let of_others = self.wanted.wants_shim() && is_of_chains(&content);
+                    self.touched |= of_others || is_own(host, &content);
                 }
                 nft::Event::Committed(commit) => {
                     let touched = std::mem::take(&mut self.touched);
@@ -195,6 +197,11 @@ fn is_own(host: &Host, content: &Content) -> bool {
         Content::Elements(one) => is_in(one.family, &one.table),
         _ => false,
     }
+}
+
+/// Whether it may decide where guests' packets are dropped.
+fn is_of_chains(content: &Content) -> bool {
+    matches!(content, Content::Chain(_) | Content::Rule(_))
 }
 
 /// Whether one generation comes after another; the kernel counts on from 1

@@ -3,8 +3,8 @@
 use std::ptr;
 
 use super::policy::take_tap;
-use super::{Layout, Side, read_claim};
-use crate::exposure::{Exposure, Mapping};
+use super::{Layout, Side, read_claim, read_special};
+use crate::exposure::{Exposure, Key, Mapping};
 use crate::nft::{Element, Family, Name, Set};
 use crate::types::IfName;
 
@@ -59,6 +59,13 @@ impl Layout {
         let mut sides = self.sides.iter();
         let side = sides.find(|side| ptr::eq(&raw const side.dnat, set))?;
         read_claim(side, element)
+    }
+
+    /// For which port an element of a set says that there is more.
+    pub(crate) fn special_in(&self, set: &Set, element: &Element) -> Option<Key> {
+        let mut sides = self.sides.iter();
+        let side = sides.find(|side| ptr::eq(&raw const side.special, set))?;
+        read_special(side, element)
     }
 
     /// The side to which a set of limits belongs.

@@ -19,7 +19,7 @@ pub(crate) use elements::Listing;
 use elsewhere::ElsewhereSets;
 pub(crate) use exposures::{
     Note, Place, Regrouped, SETS, Seat, Side, claim_element, note, read_allowed, read_claim,
-    read_slot, read_span, role,
+    read_slot, read_span, read_special, role,
 };
 pub(crate) use guests::{read_guard, read_self};
 pub(crate) use inside::{Inside, TAP_INDEX, UPLINK_INDEX};
@@ -126,8 +126,8 @@ impl Layout {
                 None => batch.create(set),
             };
         }
-        self.create_rules(batch);
-        self.create_arp_rules(batch);
+        self.add_rules(batch);
+        self.add_arp_rules(batch);
     }
 
     /// Removes all of it.

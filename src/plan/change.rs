@@ -51,6 +51,11 @@ pub enum Change {
     Repair(Exposure),
     /// Ports are closed.
     Withdraw(Exposure),
+    /// Guests are let through a chain of others that drops their packets.
+    Shim {
+        /// The chain, as `FAMILY TABLE NAME`.
+        chain: Box<str>,
+    },
     /// Something in the owner's tables belongs to no guest and no exposure,
     /// and goes.
     Remove {
@@ -96,6 +101,7 @@ impl fmt::Display for Change {
             Self::Move { from, to } => write!(f, "~ {from} to {to} (leads elsewhere)"),
             Self::Repair(exposure) => write!(f, "~ {exposure} (not in force as a whole)"),
             Self::Withdraw(exposure) => write!(f, "- {exposure} (not wanted)"),
+            Self::Shim { chain } => write!(f, "+ shim in {chain} (drops what is forwarded)"),
             Self::Remove { set, element } => {
                 write!(f, "- element {element} of {set} (belongs to nothing)")
             }

@@ -27,6 +27,7 @@ pub struct Wanted {
     guests: Arc<Vec<Guest>>,
     exposures: Arc<Vec<Exposure>>,
     flows: Flows,
+    shim: bool,
 }
 
 /// What becomes of the flows of an exposure that is taken back.
@@ -68,6 +69,20 @@ impl Wanted {
         Self { flows, ..self }
     }
 
+    /// And that guests pass the chains of others that drop what is forwarded:
+    /// where one does, a plan puts the rules of
+    /// [`Host::add_shim`](crate::Host::add_shim) there, also after the others
+    /// have made their chains anew.
+    ///
+    /// Without this word, a plan neither adds these rules nor takes them away:
+    /// they may be there on someone's request, and let through only what the
+    /// owner's own rules let through.
+    /// [`Host::remove_shim`](crate::Host::remove_shim) takes them back.
+    #[must_use]
+    pub fn shim(self) -> Self {
+        Self { shim: true, ..self }
+    }
+
     /// The guests.
     pub fn guests(&self) -> &[Guest] {
         &self.guests
@@ -81,6 +96,11 @@ impl Wanted {
     /// What becomes of flows.
     pub fn wanted_flows(&self) -> Flows {
         self.flows
+    }
+
+    /// Whether guests are to pass the chains of others.
+    pub fn wants_shim(&self) -> bool {
+        self.shim
     }
 
     /// Makes sure that no guest is wanted twice.

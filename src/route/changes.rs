@@ -24,6 +24,7 @@ use super::neighbour::Neighbour;
 use super::new_link::NewLink;
 use super::rule::RoutingRule;
 use super::tc::{Filter, Qdisc};
+use super::vf::VirtualFunction;
 
 /// Changes that [`Rtnl::apply`](super::Rtnl::apply) sends together.
 ///
@@ -76,6 +77,15 @@ impl<'fd> Changes<'fd> {
     pub fn set_ipv4(&mut self, index: IfIndex, settings: &[(Ipv4Setting, u32)]) {
         self.push(Ok(()), RTM_SETLINK, Flags::empty(), |out| {
             devconf::encode(index, settings, out);
+        });
+    }
+
+    /// Sets what a card does with a virtual function, by its physical
+    /// function; refused with `EOPNOTSUPP` by links without any, with `EINVAL`
+    /// for a number that there is not.
+    pub fn set_vf(&mut self, physical: IfIndex, function: &VirtualFunction) {
+        self.push(function.check(), RTM_SETLINK, Flags::empty(), |out| {
+            function.encode(physical, out);
         });
     }
 

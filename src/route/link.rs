@@ -4,12 +4,14 @@ use std::fmt;
 
 use crate::wire::uapi::if_link::{
     IFLA_ADDRESS, IFLA_AF_SPEC, IFLA_EXT_MASK, IFLA_GROUP, IFLA_IFALIAS, IFLA_IFNAME,
-    IFLA_INFO_KIND, IFLA_LINK, IFLA_LINK_NETNSID, IFLA_LINKINFO, IFLA_MASTER, IFLA_MTU,
+    IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINK, IFLA_LINK_NETNSID, IFLA_LINKINFO, IFLA_MACVLAN_MODE,
+    IFLA_MASTER, IFLA_MTU,
 };
 use crate::wire::uapi::rtnetlink::RTEXT_FILTER_SKIP_STATS;
-use crate::wire::{DecodeError, Message, Writer};
+use crate::wire::{Attrs, DecodeError, Message, Writer};
 use crate::{IfIndex, IfName, Mac};
 
+use super::MacvtapMode;
 use super::devconf::{Ipv4Setting, Ipv4Settings};
 
 bitflags::bitflags! {
@@ -53,6 +55,7 @@ pub struct Link {
     master: Option<IfIndex>,
     parent: Option<u32>,
     parent_elsewhere: bool,
+    macvtap: Option<MacvtapMode>,
     ipv4: Ipv4Settings,
 }
 
@@ -129,6 +132,11 @@ impl Link {
             .and_then(|index| IfIndex::new(index).ok())
     }
 
+    /// How it shares its parent, if it is a macvtap.
+    pub fn macvtap_mode(&self) -> Option<MacvtapMode> {
+        self.macvtap
+    }
+
     /// An IPv4 setting of it; `None` if it has no IPv4.
     pub fn ipv4_setting(&self, setting: Ipv4Setting) -> Option<u32> {
         self.ipv4.get(setting)
@@ -151,6 +159,7 @@ impl Link {
             master: None,
             parent: None,
             parent_elsewhere: false,
+            macvtap: None,
             ipv4: Ipv4Settings::default(),
         };
         // One pass over some sixty attributes, of which these count.
@@ -172,6 +181,9 @@ impl Link {
                 kind if kind == IFLA_LINK_NETNSID => link.parent_elsewhere = true,
                 kind if kind == IFLA_LINKINFO => {
                     link.kind = attribute.nested().find(IFLA_INFO_KIND)?.map(text);
+                    if link.kind() == Some("macvtap") {
+                        link.macvtap = macvtap_mode(attribute.nested())?;
+                    }
                 }
                 kind if kind == IFLA_AF_SPEC => {
                     link.ipv4 = Ipv4Settings::decode(attribute.nested())?;
@@ -203,6 +215,14 @@ pub(super) fn encode_get(index: Option<IfIndex>, name: Option<IfName>, out: &mut
         );
     }
     out.put(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+}
+
+fn macvtap_mode(info: Attrs<'_>) -> Result<Option<MacvtapMode>, DecodeError> {
+    let mode = match info.find(IFLA_INFO_DATA)? {
+        Some(data) => data.find(IFLA_MACVLAN_MODE)?,
+        None => None,
+    };
+    Ok(mode.map(MacvtapMode::from_number))
 }
 
 fn text(bytes: &[u8]) -> Box<str> {

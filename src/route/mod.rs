@@ -24,6 +24,7 @@ pub mod tc;
 #[cfg(test)]
 mod tests;
 mod two_ports;
+mod vf;
 mod watch;
 
 pub use address::Address;
@@ -39,4 +40,5 @@ pub use new_link::{MacvtapMode, NewLink, Vxlan};
 pub use rtnl::Rtnl;
 pub use rule::RoutingRule;
 pub use stats::LinkStats;
+pub use vf::{VfLinkState, VfRate, VfVlan, VirtualFunction};
 pub use watch::{Event, Watch};

@@ -1,5 +1,6 @@
 //! Links to be made: `RTM_NEWLINK`, `ip-link(8)`.
 
+use std::fmt;
 use std::marker::PhantomData;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -325,6 +326,19 @@ impl MacvtapMode {
     /// The kernel's number.
     pub const fn number(self) -> u32 {
         self.0
+    }
+}
+
+impl fmt::Display for MacvtapMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match *self {
+            Self::PRIVATE => "private",
+            Self::VEPA => "vepa",
+            Self::BRIDGE => "bridge",
+            Self::PASSTHRU => "passthru",
+            Self(number) => return write!(f, "{number:#x}"),
+        };
+        f.write_str(name)
     }
 }
 

@@ -25,6 +25,7 @@ use super::neighbour::{self, Neighbour};
 use super::rule::{self, RoutingRule};
 use super::stats::{self, LinkStats};
 use super::tc::{self, Filter, Hook, Qdisc};
+use super::vf::{self, VirtualFunction};
 use super::watch::Watch;
 
 /// A handle on the links, addresses, routes, neighbours and routing rules of
@@ -223,6 +224,22 @@ impl Rtnl {
             .dump("list rules", RTM_GETRULE, rule::encode_list, |message| {
                 Ok(RoutingRule::decode(message)?)
             })
+    }
+
+    /// Lists the virtual functions of a card, by its physical function; none
+    /// if it has none.
+    ///
+    /// # Errors
+    /// As [`links`](Self::links), and `ENODEV` if there is no such link.
+    pub fn virtual_functions(&mut self, physical: IfIndex) -> Result<Vec<VirtualFunction>, Error> {
+        let found = self.connection.get(
+            format_args!("get virtual functions of {physical}"),
+            RTM_GETLINK,
+            Flags::empty(),
+            |out| vf::encode_get(physical, out),
+            |message| Ok(VirtualFunction::decode_all(message)?),
+        )?;
+        Ok(found.unwrap_or_default())
     }
 
     /// Lists the queueing disciplines of an interface, or of all.

@@ -17,6 +17,8 @@ mod golden;
 mod properties;
 #[cfg(target_endian = "little")]
 mod tc;
+#[cfg(target_endian = "little")]
+mod vf;
 
 fn name(name: &str) -> IfName {
     name.parse().unwrap()

@@ -13,6 +13,7 @@
 mod datagram;
 mod epoll;
 mod ioctl;
+mod macvtap;
 mod mount;
 mod netns;
 #[cfg(feature = "dhcp")]
@@ -25,13 +26,14 @@ mod xtables;
 #[cfg(feature = "proxied")]
 pub(crate) use datagram::{Datagram, receive_datagram, send_datagram, tell_destinations};
 pub(crate) use epoll::Epoll;
+pub use macvtap::Macvtap;
 pub use netns::{Journey, NetNs, NetNsId};
 #[cfg(feature = "dhcp")]
 pub(crate) use packet::PacketSocket;
 pub use socket::{Protocol, Socket};
 #[cfg(feature = "proxied")]
 pub(crate) use tap::VNET_HEADER;
-pub use tap::{Tap, TapOptions};
+pub use tap::{Offload, Tap, TapOptions};
 pub use userns::{enter_user_namespace, has_net_admin};
 pub use xtables::{LegacyTable, legacy_table, legacy_tables};
 

@@ -26,9 +26,40 @@ pub(super) fn isolate(target: &Path) -> io::Result<()> {
     mount(None, target, None, libc::MS_PRIVATE | libc::MS_REC)
 }
 
+/// Gives the calling thread mounts of its own, which no other sees and which
+/// end with it; only for threads that end with their work.
+pub(super) fn unshare() -> io::Result<()> {
+    // SAFETY: takes numbers only; `CLONE_NEWNS` changes nothing but the mounts
+    // and the directories of this thread.
+    check(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
+    isolate(Path::new("/"))
+}
+
+/// Mounts on `target` what `sysfs` shows of the thread's network namespace.
+pub(super) fn sysfs(target: &Path) -> io::Result<()> {
+    let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC | libc::MS_RDONLY;
+    mount(Some(c"sysfs"), target, Some((c"sysfs", c"")), flags)
+}
+
+/// Mounts an empty file system in memory on `target`, on which devices work.
+pub(super) fn tmpfs_for_devices(target: &Path) -> io::Result<()> {
+    memory(target, libc::MS_NOSUID)
+}
+
+/// Makes a device file for the user alone, of characters (mknod(2)).
+pub(super) fn character_device(path: &Path, device: libc::dev_t) -> io::Result<()> {
+    let path = c_path(path)?;
+    // SAFETY: `path` is a string that ends in NUL and outlives the call.
+    check(unsafe { libc::mknod(path.as_ptr(), libc::S_IFCHR | 0o600, device) })?;
+    Ok(())
+}
+
 /// Mounts an empty file system in memory on `target`.
 pub(super) fn tmpfs(target: &Path) -> io::Result<()> {
-    let flags = libc::MS_NOSUID | libc::MS_NODEV;
+    memory(target, libc::MS_NOSUID | libc::MS_NODEV)
+}
+
+fn memory(target: &Path, flags: libc::c_ulong) -> io::Result<()> {
     mount(
         Some(c"tmpfs"),
         target,

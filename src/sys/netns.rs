@@ -207,7 +207,7 @@ fn unshare() -> Result<(), Error> {
 
 /// Runs `work` on a thread that ends with it, under the name of the calling
 /// thread; a panic continues in the caller.
-fn on_thread<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Error> {
+pub(super) fn on_thread<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Error> {
     #[cfg(feature = "__recording")]
     if crate::recording::is_on() {
         let (done, sent) = spawn(|| crate::recording::record(work))?;

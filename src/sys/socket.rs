@@ -1,7 +1,9 @@
 //! A netlink socket that loses nothing: `netlink(7)`.
 
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use libc::c_int;
@@ -18,6 +20,9 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 /// makes it no larger than a page unless it repeats the request, which
 /// `NETLINK_CAP_ACK` forbids.
 const REPLY_CAPACITY: usize = 32 * 1024;
+
+/// More than closing a descriptor takes, thread-local storage included.
+const CLOSING_STACK: usize = 256 * 1024;
 
 /// The family of netlink that a socket speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -45,11 +50,17 @@ impl Protocol {
 ///
 /// Extended and capped acknowledgements and strict checking are on; it is
 /// closed on exec; what others than the kernel send is passed over.
+///
+/// Closing a socket of [`Protocol::Netfilter`] waits until the kernel has freed
+/// what anyone in the namespace has deleted (8–24 ms). A thread of its own does
+/// that, so that dropping this value does not wait; if no thread can be had, it
+/// does.
 #[derive(Debug)]
 pub struct Socket {
-    inner: netlink_sys::Socket,
-    #[cfg(feature = "__recording")]
+    inner: ManuallyDrop<netlink_sys::Socket>,
     protocol: Protocol,
+    /// Whether whoever drops it waits until it is closed.
+    close_in_place: bool,
     send_capacity: usize,
     timeout: Duration,
 }
@@ -72,10 +83,12 @@ impl Socket {
         inner.set_ext_ack(true)?;
         inner.set_cap_ack(true)?;
         inner.set_netlink_get_strict_chk(true)?;
+        // To the kernel, so that it need not be told each time.
+        inner.connect(&SocketAddr::new(0, 0))?;
         let mut socket = Self {
-            inner,
-            #[cfg(feature = "__recording")]
+            inner: ManuallyDrop::new(inner),
             protocol,
+            close_in_place: false,
             send_capacity: 0,
             timeout: TIMEOUT,
         };
@@ -137,7 +150,7 @@ impl Socket {
         #[cfg(feature = "__recording")]
         crate::recording::note(self.protocol, bytes);
         loop {
-            match self.inner.send_to(bytes, &SocketAddr::new(0, 0), 0) {
+            match self.inner.send(bytes, 0) {
                 Ok(sent) if sent == bytes.len() => return Ok(()),
                 Ok(sent) => {
                     let source = io::Error::from(io::ErrorKind::WriteZero);
@@ -198,18 +211,25 @@ impl Socket {
             })
     }
 
+    /// Has whoever drops it wait until it is closed, and what belongs to it
+    /// gone.
+    pub(crate) fn close_in_place(&mut self) {
+        self.close_in_place = true;
+    }
+
     /// Repeats `receive` when a signal interrupts it or the sender is not the
     /// kernel, until the timeout.
     fn patiently(
         &self,
         mut receive: impl FnMut(&netlink_sys::Socket) -> io::Result<SocketAddr>,
     ) -> io::Result<()> {
-        let start = Instant::now();
+        let mut start = None;
         loop {
             match receive(&self.inner) {
                 Ok(sender) if sender.port_number() == 0 => return Ok(()),
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
-                Ok(_) | Err(_) if start.elapsed() < self.timeout => {}
+                Ok(_) | Err(_)
+                    if start.get_or_insert_with(Instant::now).elapsed() < self.timeout => {}
                 Ok(_) | Err(_) => return Err(io::Error::from_raw_os_error(libc::EAGAIN)),
             }
         }
@@ -293,6 +313,22 @@ impl Socket {
             )
         };
         super::check(result).map(|_| ())
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // SAFETY: it is taken here only, and `self` is not used afterwards.
+        let inner = unsafe { ManuallyDrop::take(&mut self.inner) };
+        if self.protocol != Protocol::Netfilter || self.close_in_place {
+            return;
+        }
+        // If there is no thread, `inner` is dropped with the closure.
+        let closing = thread::Builder::new()
+            .name("close netlink".to_owned())
+            .stack_size(CLOSING_STACK)
+            .spawn(move || drop(inner));
+        drop(closing);
     }
 }
 

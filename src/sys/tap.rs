@@ -4,6 +4,7 @@
 
 mod attach;
 mod holder;
+pub(super) mod offload;
 mod options;
 
 use std::fs::{File, OpenOptions};
@@ -12,6 +13,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixDatagram;
 
+pub use offload::Offload;
 pub use options::TapOptions;
 
 use super::ioctl::{self, IfRequest};
@@ -152,11 +154,7 @@ impl Tap {
     /// # Errors
     /// [`Error::System`]: `EBADFD` if the device was deleted.
     pub fn vnet_header_length(&self) -> Result<u32, Error> {
-        let call = ioctl::TUNGETVNETHDRSZ;
-        let mut length = 0;
-        call.run(&self.file, &mut length)
-            .map_err(|source| self.failed(&call, source))?;
-        Ok(length)
+        offload::vnet_header_length(&self.file, self.name)
     }
 
     /// Sets the length of that header: 10 bytes for `virtio_net_hdr`, 12 with
@@ -166,21 +164,17 @@ impl Tap {
     /// [`Error::System`]: `EINVAL` below 10, `EBADFD` if the device was
     /// deleted.
     pub fn set_vnet_header_length(&self, length: u32) -> Result<(), Error> {
-        let call = ioctl::TUNSETVNETHDRSZ;
-        call.run(&self.file, &mut length.clone())
-            .map_err(|source| self.failed(&call, source))
+        offload::set_vnet_header_length(&self.file, self.name, length)
     }
 
-    /// Sets what the other end does itself, `TUN_F_*` of `linux/if_tun.h`:
-    /// the host then sends it unfinished checksums and large segments.
+    /// Sets what the other end does itself: the host then sends it unfinished
+    /// checksums and large segments.
     ///
     /// # Errors
-    /// [`Error::System`]: `EINVAL` for a bit that the kernel does not know,
-    /// `EBADFD` if the device was deleted.
-    pub fn set_offloads(&self, offloads: u32) -> Result<(), Error> {
-        let call = ioctl::TUNSETOFFLOAD;
-        call.run(&self.file, offloads)
-            .map_err(|source| self.failed(&call, source))
+    /// [`Error::System`]: `EINVAL` for what the kernel does not know, `EBADFD`
+    /// if the device was deleted.
+    pub fn set_offloads(&self, offloads: Offload) -> Result<(), Error> {
+        offload::set_offloads(&self.file, self.name, offloads)
     }
 
     /// Has the device as a new one: what whoever held it last set stays with
@@ -192,7 +186,7 @@ impl Tap {
     /// # Errors
     /// [`Error::System`]: `EBADFD` if the device was deleted.
     pub fn reset(&self) -> Result<(), Error> {
-        self.set_offloads(0)?;
+        self.set_offloads(Offload::empty())?;
         self.set_vnet_header_length(VIRTIO_NET_HDR)
     }
 
@@ -260,7 +254,7 @@ impl Tap {
     #[cfg(feature = "proxied")]
     pub(crate) fn take_offloads(&self) -> Result<(), Error> {
         self.set_vnet_header_length(u32::try_from(VNET_HEADER).unwrap_or_default())?;
-        self.set_offloads(libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6)
+        self.set_offloads(Offload::CHECKSUM | Offload::TSO4 | Offload::TSO6)
     }
 
     /// Receives one frame that the host sends to the guest; its length.
@@ -320,13 +314,13 @@ impl From<Tap> for OwnedFd {
 pub(crate) const VNET_HEADER: usize = 10;
 
 /// What the kernel says about the device behind a descriptor.
-struct State {
+pub(super) struct State {
     name: IfName,
     flags: i32,
 }
 
 impl State {
-    fn read(file: &File) -> Result<Self, Error> {
+    pub(super) fn read(file: &File) -> Result<Self, Error> {
         let call = ioctl::TUNGETIFF;
         let mut request = IfRequest::empty();
         call.run(file, &mut request)
@@ -337,7 +331,7 @@ impl State {
         })
     }
 
-    fn has(&self, flag: i32) -> bool {
+    pub(super) fn has(&self, flag: i32) -> bool {
         self.flags & flag != 0
     }
 }
@@ -417,7 +411,7 @@ fn hint_for_open(source: &io::Error) -> &'static str {
 const TUN_PATH: &str = "/dev/net/tun";
 
 /// Length of `struct virtio_net_hdr` of `linux/virtio_net.h`.
-const VIRTIO_NET_HDR: u32 = 10;
+pub(super) const VIRTIO_NET_HDR: u32 = 10;
 
 /// `TUN_MINOR` of `linux/miscdevice.h` on the major number of misc devices.
 const TUN_DEVICE: u64 = libc::makedev(10, 200);

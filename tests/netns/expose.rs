@@ -13,6 +13,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         exposures_at_once_are_all_refused_if_one_port_is_taken,
         exposures_at_once_that_clash_with_each_other_are_refused,
         exposures_at_once_that_exceed_the_room_make_room,
+        handle_that_was_overtaken_changes_nothing_of_others,
+        port_that_is_taken_is_refused_by_name_whoever_took_it,
     ]
 }
 
@@ -101,6 +103,43 @@ fn exposures_at_once_that_exceed_the_room_make_room() {
     let list = ports.map(|port| exposure(port, guest.ipv4()));
     host.expose_all(&list).unwrap();
     assert_eq!(host.exposures().unwrap().len(), 3);
+}
+
+/// What a handle remembers is only so good as nobody else changes anything.
+fn handle_that_was_overtaken_changes_nothing_of_others() {
+    let mut host = Host::open(owner()).unwrap();
+    let [one, other] = guests(&mut host);
+    let [to_one, to_other] = [one.ipv4(), other.ipv4()].map(|to| exposure("tcp/80", to));
+    host.expose(&to_one).unwrap();
+    let mut faster = Host::open(owner()).unwrap();
+    faster.repoint(&to_one, &to_other, Flows::Drain).unwrap();
+    let late = host.withdraw(&to_one, Flows::Drain).unwrap_err();
+    assert!(late.is_not_found(), "{late}");
+    let to_third = exposure("tcp/80", one.ipv6());
+    let late = host.repoint(&to_one, &to_third, Flows::Drain).unwrap_err();
+    assert!(late.is_not_found(), "{late}");
+    let listed = host.exposures().unwrap();
+    assert_eq!(listed[0].exposure(), &to_other);
+    assert_eq!(listed.len(), 1);
+}
+
+fn port_that_is_taken_is_refused_by_name_whoever_took_it() {
+    let mut host = Host::open(owner()).unwrap();
+    let [one, other] = guests(&mut host);
+    let [to_one, to_other] = [one.ipv4(), other.ipv4()].map(|to| exposure("tcp/80", to));
+    let label = |exposure: &Exposure| exposure.clone().labelled("shop: web".parse().unwrap());
+    host.expose(&label(&to_one)).unwrap();
+    let clash = host.expose(&to_other).unwrap_err();
+    let words = format!("{} of guest {}", label(&to_one), one.name());
+    assert!(clash.to_string().contains(&words), "{clash}");
+    // It leads elsewhere by now, and then nowhere.
+    let mut faster = Host::open(owner()).unwrap();
+    faster.repoint(&to_one, &to_other, Flows::Drain).unwrap();
+    host.expose(&to_other).unwrap();
+    host.withdraw(&to_other, Flows::Drain).unwrap();
+    faster.expose(&label(&to_one)).unwrap();
+    faster.withdraw(&to_one, Flows::Drain).unwrap();
+    host.expose(&to_other).unwrap();
 }
 
 fn guests(host: &mut Host) -> [Attachment; 2] {

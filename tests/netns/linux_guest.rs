@@ -1,15 +1,16 @@
 //! A guest with the kernel's own TCP/IP stack: a namespace behind a TAP,
 //! whose frames are carried to and from the TAP that a VMM would open.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use tapwire::route::{Address, LinkChange, Route, Rtnl};
-use tapwire::sys::{NetNs, Tap, TapOptions};
+use tapwire::sys::{Macvtap, NetNs, Tap, TapOptions};
 use tapwire::{Attachment, Snapshot};
 
 use crate::world::{SOON, World, within};
@@ -42,14 +43,40 @@ impl LinuxGuest {
     }
 }
 
-/// What carries frames between two TAPs, both not blocking; it ends when
+/// What a wire ends in, not blocking: a TAP, a macvtap without headers.
+pub(crate) trait Plug: AsFd + Send + 'static {
+    fn receive(&self, frame: &mut [u8]) -> io::Result<usize>;
+    fn send(&self, frame: &[u8]) -> io::Result<usize>;
+}
+
+impl Plug for Tap {
+    fn receive(&self, frame: &mut [u8]) -> io::Result<usize> {
+        Self::receive(self, frame)
+    }
+
+    fn send(&self, frame: &[u8]) -> io::Result<usize> {
+        Self::send(self, frame)
+    }
+}
+
+impl Plug for Macvtap {
+    fn receive(&self, frame: &mut [u8]) -> io::Result<usize> {
+        Self::receive(self, frame)
+    }
+
+    fn send(&self, frame: &[u8]) -> io::Result<usize> {
+        Self::send(self, frame)
+    }
+}
+
+/// What carries frames between two ends, both not blocking; it ends when
 /// dropped.
 pub(crate) struct Wire {
     running: Option<(UnixStream, JoinHandle<()>)>,
 }
 
 impl Wire {
-    pub(crate) fn new(host: Tap, guest: Tap) -> Self {
+    pub(crate) fn new(host: impl Plug, guest: impl Plug) -> Self {
         let (running, stop) = UnixStream::pair().unwrap();
         let thread = thread::spawn(move || carry(&host, &guest, &stop));
         Self {
@@ -91,13 +118,13 @@ fn configure(attachment: &Attachment) -> Tap {
 }
 
 /// Carries frames until the other end of `stop` is dropped.
-fn carry(host: &Tap, guest: &Tap, stop: &UnixStream) {
+fn carry(host: &dyn Plug, guest: &dyn Plug, stop: &UnixStream) {
     let mut frame = vec![0; 65_536];
     loop {
         let mut descriptors = [
             PollFd::new(stop, PollFlags::IN),
-            PollFd::new(host, PollFlags::IN),
-            PollFd::new(guest, PollFlags::IN),
+            PollFd::from_borrowed_fd(host.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(guest.as_fd(), PollFlags::IN),
         ];
         match poll(&mut descriptors, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}

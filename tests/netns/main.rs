@@ -41,6 +41,7 @@ mod namespaced;
 mod nft;
 mod ownership;
 mod packet;
+mod passthrough;
 mod plan;
 mod plan_policy;
 mod planner;
@@ -113,6 +114,7 @@ fn main() -> ExitCode {
         namespaced::trials(),
         nft::trials(),
         ownership::trials(),
+        passthrough::trials(),
         plan::trials(),
         plan_policy::trials(),
         repair::trials(),

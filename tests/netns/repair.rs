@@ -1,5 +1,6 @@
 //! Tables that are made anew while packets flow.
 
+use std::net::UdpSocket;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -11,11 +12,12 @@ use tapwire::{
 
 use crate::stand_ins::client::{Connection, http_get};
 use crate::support::{run, trials};
-use crate::world::{NODE, SOON, World, ask, at};
+use crate::world::{NODE, NODE_TOO, SOON, World, ask, at};
 
 pub(crate) fn trials() -> Vec<Trial> {
     trials![needs ["nft"]:
         enlarging_stops_no_packet,
+        enlarging_hundreds_of_times_leads_no_packet_astray,
         guests_that_are_attached_make_their_sets_larger,
         rules_that_someone_changed_are_right_again_when_opened,
         foreign_tables_stay_as_they_are,
@@ -50,6 +52,46 @@ fn enlarging_stops_no_packet() {
     assert!(rebuilt > 0 && answered > 3, "{answered}");
     assert_eq!(host.exposures().unwrap().len(), 99);
     host.remove().unwrap();
+}
+
+/// A map is doubled over and over while a connection begins at every moment. A
+/// process on the host gets those that find no exposure.
+fn enlarging_hundreds_of_times_leads_no_packet_astray() {
+    const ROUNDS: usize = 25;
+    let world = World::new();
+    let listen = || UdpSocket::bind(at("0.0.0.0", 80)).unwrap();
+    let astray = world.node.run(listen).unwrap();
+    astray.set_nonblocking(true).unwrap();
+    // The others are no reason to look through all flows.
+    let wanted = |others: u16| wanted(81..81 + others).exposure("udp/80->a:80".parse().unwrap());
+    let mut begun = 0;
+    for round in 0..ROUNDS {
+        let open = || Host::with(settings().exposures(1)).unwrap();
+        let mut host = world.node.run(open).unwrap();
+        host.apply(&wanted(0)).unwrap();
+        let done = AtomicBool::new(false);
+        let storm = || {
+            for node in [NODE[0], NODE_TOO[0]].into_iter().cycle() {
+                if done.load(Ordering::Relaxed) {
+                    break;
+                }
+                // Each from a port of its own, so that it begins a flow.
+                let socket = UdpSocket::bind(at("0.0.0.0", 0)).unwrap();
+                let _refused = socket.send_to(b"ping", at(node, 80));
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| world.outside.run(storm).unwrap());
+            for power in 0..8 {
+                host.apply(&wanted(1 << power)).unwrap();
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        begun += host.exposures().unwrap().last().unwrap().connections();
+        assert!(astray.recv(&mut [0; 4]).is_err(), "in round {round}");
+        host.remove().unwrap();
+    }
+    assert!(begun > 1000, "{begun}");
 }
 
 /// The sets have room for the guests of small networks, and for a few things

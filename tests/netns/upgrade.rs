@@ -11,6 +11,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials![needs ["nft"]:
         tables_of_the_first_layout_are_taken_over_without_dropping_a_flow,
         tables_of_the_second_layout_are_taken_over_without_dropping_a_flow,
+        tables_of_the_third_layout_are_taken_over_without_dropping_a_flow,
         tables_of_a_newer_layout_are_left_alone,
     ]
 }
@@ -22,12 +23,19 @@ const FIRST: &str = include_str!("../testdata/schema1.nft");
 /// As the second one had them.
 const SECOND: &str = include_str!("../testdata/schema2.nft");
 
+/// As the third one had them.
+const THIRD: &str = include_str!("../testdata/schema3.nft");
+
 fn tables_of_the_first_layout_are_taken_over_without_dropping_a_flow() {
     take_over(FIRST);
 }
 
 fn tables_of_the_second_layout_are_taken_over_without_dropping_a_flow() {
     take_over(SECOND);
+}
+
+fn tables_of_the_third_layout_are_taken_over_without_dropping_a_flow() {
+    take_over(THIRD);
 }
 
 fn take_over(older: &str) {

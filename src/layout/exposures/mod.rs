@@ -8,7 +8,7 @@ mod sides;
 
 pub(crate) use elements::{Seat, claim_element, note};
 pub(crate) use note::Note;
-pub(crate) use parts::{Place, read_allowed, read_claim, read_slot, read_span};
+pub(crate) use parts::{Place, read_allowed, read_claim, read_slot, read_span, read_special};
 pub(crate) use read::Regrouped;
 pub(super) use sides::all;
 pub(crate) use sides::{SETS, Side, role};

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::elements::claim_key;
 use super::sides::{SLOTS, Side};
-use crate::exposure::{Mapping, Ports, Protocol};
+use crate::exposure::{Key, Mapping, Ports, Protocol};
 use crate::layout::{take_ipv4, take_ipv6, take_port};
 use crate::nft::{Data, Element, Value};
 
@@ -51,6 +51,13 @@ pub(crate) fn read_claim(side: &Side, element: &Element) -> Option<Mapping> {
         guest_address,
         guest_port: guest_port.try_into().ok()?,
     })
+}
+
+/// Reads for which port more is to be looked up than where it leads.
+pub(crate) fn read_special(side: &Side, element: &Element) -> Option<Key> {
+    let (host_address, protocol, port, rest) = take_key(side, element.key().as_bytes())?;
+    let port = port.try_into().ok().filter(|_| rest.is_empty())?;
+    Some(Key::new(protocol, side.ipv4, host_address, port))
 }
 
 /// Reads one of several guests: the key of the claim, the slot, the guest.

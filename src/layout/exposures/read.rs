@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::note::Note;
 use super::parts::{Place, read_allowed, read_claim, read_slot, read_span};
-use super::sides::{SETS, Side};
+use super::sides::{SETS, Side, role};
 use crate::exposure::{Balance, Exposure, Label, Mapping, Ports, Protocol, Target};
 use crate::guest::GuestName;
 use crate::layout::Layout;
@@ -38,6 +38,19 @@ impl Layout {
             .collect();
         exposures.sort_by(|one, other| one.exposure.cmp(&other.exposure));
         exposures
+    }
+}
+
+impl Side {
+    /// The exposure to which a claim belongs that there is no more to, on one
+    /// host address or all of them.
+    pub(crate) fn regroup_claim(&self, claim: Element) -> Option<Regrouped> {
+        let mut elements = vec![Vec::new(); SETS];
+        elements.get_mut(role::DNAT)?.push(claim);
+        let mut groups = Groups::default();
+        groups.take(self, &elements);
+        let (identity, group) = groups.0.into_iter().next()?;
+        group.finish(identity)
     }
 }
 

@@ -157,9 +157,10 @@ impl Side {
 
     /// The number of connections that an element of `limits` allows.
     pub(crate) fn limit_of(&self, element: &Element) -> Option<u32> {
-        let Some(Value::Verdict(Verdict::Jump(chain))) = element.value() else {
-            return None;
-        };
+        self.limit_of_chain(limit_name(element)?)
+    }
+
+    fn limit_of_chain(&self, chain: &Name) -> Option<u32> {
         let rest = chain.as_str().strip_prefix("limit")?;
         let number = rest.strip_prefix(self.suffix)?.strip_prefix('_')?;
         number.parse().ok().filter(|&number| number > 0)
@@ -168,17 +169,20 @@ impl Side {
     /// The chain to which an element of `limits` leads, with its rule. It is
     /// made with the first such element, and goes with the last.
     pub(crate) fn limit_chain(&self, element: &Element) -> Option<(Chain, Rule)> {
-        let limit = self.limit_of(element)?;
-        let Some(Value::Verdict(Verdict::Jump(name))) = element.value() else {
-            return None;
-        };
-        let chain = Chain::new(&self.table(), name.clone());
-        let rule = Rule::new(&chain)
+        let chain = Chain::new(&self.table(), limit_name(element)?.clone());
+        let rule = self.limit_rule(&chain)?;
+        Some((chain, rule))
+    }
+
+    /// The rule of a chain to which elements of `limits` lead.
+    pub(crate) fn limit_rule(&self, chain: &Chain) -> Option<Rule> {
+        let limit = self.limit_of_chain(chain.name())?;
+        let rule = Rule::new(chain)
             .add_to_over(&self.key(), &self.live, limit)
             .counter()
             .reject()
             .comment(Comment::constant("too many connections"));
-        Some((chain, rule))
+        Some(rule)
     }
 
     fn table(&self) -> Table {
@@ -230,6 +234,14 @@ pub(crate) fn guest_at(slot: u32, guests: u32) -> u32 {
         rest = next;
     }
     digits.checked_rem(guests).unwrap_or_default()
+}
+
+/// The name of the chain to which an element of `limits` leads.
+fn limit_name(element: &Element) -> Option<&Name> {
+    match element.value() {
+        Some(Value::Verdict(Verdict::Jump(chain))) => Some(chain),
+        _ => None,
+    }
 }
 
 /// The key of a slot.

@@ -79,7 +79,7 @@ impl Layout {
                 &maps.inner_arp,
             ),
         ] {
-            batch.create(chain);
+            batch.add(chain);
             let Some(behind_name) = Register::slot(4) else {
                 continue;
             };

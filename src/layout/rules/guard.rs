@@ -133,7 +133,7 @@ impl Layout {
     }
 
     /// ARP is invisible to `inet`: the same guard for its senders.
-    pub(crate) fn create_arp_rules(&self, batch: &mut Batch) {
+    pub(crate) fn add_arp_rules(&self, batch: &mut Batch) {
         let input = Chain::base(
             &self.arp,
             Name::constant("arp_input"),
@@ -142,7 +142,7 @@ impl Layout {
             priority::FILTER,
         )
         .policy(Policy::ACCEPT);
-        batch.create(&input);
+        batch.add(&input);
         batch.add(
             &Rule::new(&input)
                 .matching(self.incoming())

@@ -15,11 +15,12 @@ use crate::nft::{Batch, Chain, ChainType, Hook, Match, Name, Policy, Table, meta
 use crate::types::IfName;
 
 impl Layout {
-    /// Creates the chains of the `inet` table with their rules.
-    pub(super) fn create_rules(&self, batch: &mut Batch) {
+    /// Adds the chains of the `inet` table, if they are not there, and their
+    /// rules.
+    pub(crate) fn add_rules(&self, batch: &mut Batch) {
         let chains = Chains::new(&self.table);
         for chain in chains.all() {
-            batch.create(chain);
+            batch.add(chain);
         }
         self.guard_rules(&chains, batch);
         self.clone_rules(&chains, batch);
@@ -50,7 +51,9 @@ struct Chains {
     error_out4: Chain,
     error_out6: Chain,
     nat_pre: Chain,
+    nat_pre_again: Chain,
     nat_out: Chain,
+    nat_out_again: Chain,
     expose_out: Chain,
     expose_loopback: Chain,
     expose: Chain,
@@ -101,7 +104,19 @@ impl Chains {
             error_out4: chain("error_out4"),
             error_out6: chain("error_out6"),
             nat_pre: base("nat_pre", ChainType::NAT, Hook::PREROUTING, BEFORE_DSTNAT),
+            nat_pre_again: base(
+                "nat_pre_again",
+                ChainType::NAT,
+                Hook::PREROUTING,
+                AGAIN_BEFORE_DSTNAT,
+            ),
             nat_out: base("nat_out", ChainType::NAT, Hook::OUTPUT, BEFORE_DSTNAT),
+            nat_out_again: base(
+                "nat_out_again",
+                ChainType::NAT,
+                Hook::OUTPUT,
+                AGAIN_BEFORE_DSTNAT,
+            ),
             expose_out: chain("expose_out"),
             expose_loopback: chain("expose_loopback"),
             expose: chain("expose"),
@@ -132,7 +147,7 @@ impl Chains {
         }
     }
 
-    fn all(&self) -> [&Chain; 27] {
+    fn all(&self) -> [&Chain; 29] {
         [
             &self.raw_pre,
             &self.from_guest,
@@ -143,7 +158,9 @@ impl Chains {
             &self.error_out4,
             &self.error_out6,
             &self.nat_pre,
+            &self.nat_pre_again,
             &self.nat_out,
+            &self.nat_out_again,
             &self.expose_out,
             &self.expose_loopback,
             &self.expose,
@@ -178,6 +195,7 @@ const BEHIND_TRANSLATION: i32 = 300;
 /// Before Docker's and kube-proxy's translations, which are at -100: the
 /// lower number decides.
 const BEFORE_DSTNAT: i32 = -105;
+const AGAIN_BEFORE_DSTNAT: i32 = BEFORE_DSTNAT + 1;
 
 /// Before others' masquerading, which is at 100.
 const BEFORE_SRCNAT: i32 = 95;

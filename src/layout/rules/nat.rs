@@ -10,14 +10,18 @@ impl Layout {
     /// Exposures: the exact host address beats all addresses, of which the
     /// loopback ones are none, and both beat large ranges.
     ///
-    /// Each lookup sees the ruleset of its own moment. A packet that asks for
-    /// the exact address before an exposure moves there, and for all
-    /// addresses after it, would find it nowhere; so what finds nothing asks
-    /// once more.
+    /// Each lookup sees the elements of its own moment, behind rules that are
+    /// those of the moment in which the packet came to their base chain. A
+    /// packet that asks for the exact address before an exposure moves there,
+    /// and for all addresses after it, would find it nowhere; nor would one
+    /// whose rules still lead to a map that is being replaced by a larger one.
+    /// So what finds nothing asks once more, from a base chain of its own.
     pub(super) fn nat_rules(&self, chains: &Chains, batch: &mut Batch) {
         let Chains {
             nat_pre,
+            nat_pre_again,
             nat_out,
+            nat_out_again,
             expose_out,
             expose_loopback,
             expose,
@@ -25,7 +29,12 @@ impl Layout {
             expose6,
             ..
         } = chains;
-        for (chain, next) in [(nat_pre, expose), (nat_out, expose_out)] {
+        for (chain, next) in [
+            (nat_pre, expose),
+            (nat_pre_again, expose),
+            (nat_out, expose_out),
+            (nat_out_again, expose_out),
+        ] {
             batch.add(
                 &Rule::new(chain)
                     .matching(meta::l4proto().one_of(EXPOSED))
@@ -33,9 +42,11 @@ impl Layout {
                     .jump(next.name().clone()),
             );
         }
-        let loopback = || Rule::new(expose_out).matching(ip::daddr().within(LOOPBACK_IPV4));
-        batch.add(&loopback().jump(expose_loopback.name().clone()));
-        batch.add(&loopback().goto(expose_loopback.name().clone()));
+        batch.add(
+            &Rule::new(expose_out)
+                .matching(ip::daddr().within(LOOPBACK_IPV4))
+                .goto(expose_loopback.name().clone()),
+        );
         batch.add(
             &Rule::new(expose_out)
                 .matching(ip6::daddr().equal(Ipv6Addr::LOCALHOST))
@@ -43,9 +54,11 @@ impl Layout {
         );
         batch.add(&Rule::new(expose_out).goto(expose.name().clone()));
         for (family, ways) in [(Family::IP, expose4), (Family::IP6, expose6)] {
-            let of_family = || Rule::new(expose).matching(meta::nfproto().equal(family));
-            batch.add(&of_family().jump(ways.name().clone()));
-            batch.add(&of_family().goto(ways.name().clone()));
+            batch.add(
+                &Rule::new(expose)
+                    .matching(meta::nfproto().equal(family))
+                    .goto(ways.name().clone()),
+            );
         }
         let lookups = |side: &Side| match (side.ipv4, side.exact) {
             (true, true) => vec![expose_loopback, expose4],
@@ -75,7 +88,7 @@ impl Layout {
 /// many at once, and which of several guests.
 fn special_rules(side: &Side, batch: &mut Batch) {
     let (special, allowed) = (side.special_chain(), side.allowed_chain());
-    batch.create(special).create(allowed);
+    batch.add(special).add(allowed);
     let source = if side.ipv4 { ip::saddr() } else { ip6::saddr() };
     let behind = |field| [side.key().as_slice(), &[field]].concat();
     batch.add(

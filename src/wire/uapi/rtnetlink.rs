@@ -36,6 +36,7 @@ uapi! {
     const RTNLGRP_IPV4_ROUTE: u32 = 7;
     const RTNLGRP_IPV6_IFADDR: u32 = 9;
     const RTNLGRP_IPV6_ROUTE: u32 = 11;
+    const RTEXT_FILTER_VF: u32 = 1;
     const RTEXT_FILTER_SKIP_STATS: u32 = 8;
     const RT_TABLE_MAIN: u32 = 254;
     const RTPROT_KERNEL: u8 = 2;

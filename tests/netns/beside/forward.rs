@@ -2,7 +2,7 @@
 
 use libtest_mimic::Trial;
 use tapwire::nft::{Batch, Chain, ChainType, Family, Hook, Name, Nft, Policy, Table, TableFlags};
-use tapwire::{Conflict, Guest};
+use tapwire::{Conflict, Guest, Wanted};
 
 use super::{Node, forward_drops};
 use crate::support::{feed, trials};
@@ -14,6 +14,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         final_reject_is_named_and_passed_by_the_shim,
         iptables_restore_and_flush_leave_exposures_alone,
         shim_is_put_once_and_goes_with_the_host,
+        shim_is_planned_only_where_it_is_wanted,
         shim_is_no_hole,
         shim_goes_to_the_head_where_docker_user_comes_too_late,
     ];
@@ -176,6 +177,38 @@ fn shim_is_put_once_and_goes_with_the_host() {
         .node
         .run(|| crate::support::run("iptables-nft", &["-S"]));
     assert_eq!(after.unwrap(), before);
+}
+
+/// A plan that says nothing of the shim leaves it as it is, there or not.
+fn shim_is_planned_only_where_it_is_wanted() {
+    let mut node = Node::new();
+    let mut wanted = Wanted::new().guest(Guest::new("hello-world").unwrap());
+    let exposed = node.host.exposures().unwrap();
+    wanted.extend(exposed.iter().map(|one| one.exposure().clone()));
+    restore(&node, "iptables-nft-restore", DOCKER);
+    let bare = node.ruleset();
+    node.host.apply(&wanted).unwrap();
+    assert_eq!(node.ruleset(), bare);
+    let plan = node.host.plan(&wanted.clone().shim()).unwrap();
+    assert_eq!(
+        plan.to_string(),
+        "+ shim in ip filter DOCKER-USER (drops what is forwarded)\n"
+    );
+    assert!(node.silent(0));
+    node.host.commit(&plan).unwrap();
+    assert!(node.exposed(0) && node.egress(0, SOON));
+    let with_shim = node.ruleset();
+    for wanted in [wanted.clone().shim(), wanted, Wanted::new()] {
+        node.host.apply(&wanted).unwrap();
+        assert!(node.host.plan(&wanted).unwrap().is_empty());
+    }
+    assert_eq!(
+        node.ruleset().matches("shim of riklet").count(),
+        2,
+        "{with_shim}"
+    );
+    node.host.remove_shim().unwrap();
+    assert!(!node.ruleset().contains("shim of riklet"));
 }
 
 /// What the shim accepts in their chain, ours still drops.

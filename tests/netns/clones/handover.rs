@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use libtest_mimic::Trial;
 use tapwire::Protocol;
-use tapwire::sys::{NetNs, Tap, TapOptions};
+use tapwire::sys::{NetNs, Offload, Tap, TapOptions};
 
 use super::{clone, direct};
 use crate::stand_ins::guest::Guest as Vm;
@@ -19,8 +19,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// `TUN_F_CSUM`, `TUN_F_TSO4` and `TUN_F_TSO6` of `linux/if_tun.h`.
-const OFFLOADS: u32 = 1 | 2 | 4;
+/// What a guest with a usual driver does itself.
+const OFFLOADS: Offload = Offload::CHECKSUM.union(Offload::TSO4).union(Offload::TSO6);
 
 /// How the host sends a datagram: whether its sum is left to the guest, as the
 /// first byte of the header says (`VIRTIO_NET_HDR_F_NEEDS_CSUM`).

@@ -167,7 +167,7 @@ fn successor_finds_nothing_of_its_predecessor() {
         let tap = host.open_tap(&first, |tap| tap.vnet_header().nonblocking());
         let tap = tap.unwrap();
         tap.set_vnet_header_length(12).unwrap();
-        tap.set_offloads(1).unwrap();
+        tap.set_offloads(tapwire::sys::Offload::CHECKSUM).unwrap();
         drop(tap);
         let own = FAMILIES.map(|family| address_of(&first, family));
         let flows = addresses_in_flows(&world);

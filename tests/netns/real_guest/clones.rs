@@ -4,11 +4,12 @@
 use std::net::SocketAddr;
 
 use libtest_mimic::Trial;
-use tapwire::Attachment;
+use tapwire::{Attachment, Guest};
 
 use super::vm::{Identity, Vm, Wire};
 use super::{reaches_outside, relayed, servers, told};
-use crate::clones::{clone, snapshot};
+use crate::clones;
+use crate::namespaced;
 use crate::stand_ins::client;
 use crate::support::trials;
 use crate::world::{
@@ -18,18 +19,30 @@ use crate::world::{
 pub(crate) fn trials() -> Vec<Trial> {
     trials![needs ["linux.uml", "musl-gcc", "setpriv", "unshare", "nsenter"]:
         two_copies_with_one_mac_and_address_are_two_guests,
+        two_copies_in_namespaces_are_two_guests,
     ]
 }
 
 /// Their command lines differ in the TAP's name and nothing else.
 fn two_copies_with_one_mac_and_address_are_two_guests() {
+    two_copies_are_two_guests(clones::clone);
+}
+
+/// Their command lines differ in nothing, for the TAP has one name too.
+fn two_copies_in_namespaces_are_two_guests() {
+    two_copies_are_two_guests(namespaced::clone);
+}
+
+fn two_copies_are_two_guests(clone: fn(&str) -> Guest) {
     let world = World::new();
     let mut host = world.host();
     let clones = ["one", "other"].map(|name| host.attach(&clone(name)).unwrap());
-    let copy = Identity::new("copy", snapshot());
-    let mut machines = clones
-        .each_ref()
-        .map(|clone| Vm::uml(&copy, Wire::Named(&world.node, clone.tap())));
+    let copy = Identity::new("copy", clones::snapshot());
+    let mut machines = clones.each_ref().map(|clone| {
+        let inside = clone.namespace().map(|_| namespaced::inside(clone));
+        let netns = inside.as_ref().unwrap_or(&world.node);
+        Vm::uml(&copy, Wire::Named(netns, clone.vmm_tap()))
+    });
     let _servers = servers(&world);
     for (port, clone) in (8000..).zip(&clones) {
         for (protocol, family) in each_kind() {
