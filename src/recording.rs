@@ -18,6 +18,20 @@ pub fn record<T>(work: impl FnOnce() -> T) -> (T, Sent) {
     (done, SENT.take().unwrap_or_default())
 }
 
+/// Whether the calling thread is to tell what it sends.
+pub(crate) fn is_on() -> bool {
+    SENT.with_borrow(Option::is_some)
+}
+
+/// What another thread sent for this one.
+pub(crate) fn take_over(others: Sent) {
+    SENT.with_borrow_mut(|sent| {
+        if let Some(sent) = sent {
+            sent.extend(others);
+        }
+    });
+}
+
 pub(crate) fn note(protocol: Protocol, bytes: &[u8]) {
     SENT.with_borrow_mut(|sent| {
         if let Some(sent) = sent {

@@ -73,6 +73,12 @@ impl Replay {
         }
     }
 
+    /// Each of its steps by itself.
+    pub(crate) fn steps(&self) -> Vec<Self> {
+        let steps = self.steps.iter();
+        steps.map(|step| Self::new(vec![step.clone()])).collect()
+    }
+
     /// Its first steps and the rest, parted before the last of a family.
     pub(crate) fn part_before_last(&self, protocol: Protocol) -> (Self, Self) {
         let last = self.steps.iter().rposition(|(one, _)| *one == protocol);

@@ -9,6 +9,7 @@
 )]
 
 mod bulk;
+mod clones;
 mod exposures;
 mod guests;
 mod handles;
@@ -33,11 +34,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut measured = Vec::new();
     let mut missed = Vec::new();
 
-    let groups: [(&str, MakeCases, usize); 6] = [
+    let groups: [(&str, MakeCases, usize); 8] = [
         ("exposure", exposures::cases, 2_000),
         ("clash", handles::clashes, 2_000),
         ("drop", handles::drops, 200),
         ("guest", guests::cases, 50),
+        ("clone", clones::cases, 50),
+        ("clones", clones::bulk, 5),
         ("plan", reconcile::cases, 30),
         ("bulk", bulk::cases, 10),
     ];
@@ -51,6 +54,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     if mode != Mode::Test {
         missed.extend(exposures::flat(&measured));
         missed.extend(bulk::each(&measured));
+        missed.extend(clones::compared(mode, &measured));
         figures::report("kernel", &measured, &missed)?;
     }
     Ok(())

@@ -208,6 +208,16 @@ fn unshare() -> Result<(), Error> {
 /// Runs `work` on a thread that ends with it, under the name of the calling
 /// thread; a panic continues in the caller.
 pub(super) fn on_thread<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Error> {
+    #[cfg(feature = "__recording")]
+    if crate::recording::is_on() {
+        let (done, sent) = spawn(|| crate::recording::record(work))?;
+        crate::recording::take_over(sent);
+        return Ok(done);
+    }
+    spawn(work)
+}
+
+fn spawn<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Error> {
     thread::scope(|scope| {
         let mut builder = thread::Builder::new();
         if let Some(name) = thread::current().name() {

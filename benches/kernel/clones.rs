@@ -1,0 +1,362 @@
+//! Clones of a snapshot come and go, both ways, singly and many at once.
+//!
+//! The floor works in the namespace of the host itself, while the clone in
+//! question is away: the names of network namespaces are the machine's, so two
+//! hosts alike would be in each other's way. What it leaves is what the host
+//! knows, but for the generation: the host works once before it is measured.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use tapwire::route::{LinkChange, Rtnl};
+use tapwire::sys::{NetNs, Protocol, TapOptions};
+use tapwire::{Attachment, Connection, Guest, Host, IfIndex, Mac, Owner, Snapshot};
+
+use crate::harness::figures::{Case, Figure, Measured};
+use crate::harness::floor::{Floor, Replay};
+use crate::harness::{Mode, Result, inside, time};
+
+const RATIO: f64 = 1.15;
+/// From 10 present to the most, apart from what the floor grows by.
+const FLAT: f64 = 1.2;
+/// What the best program known takes for one in a namespace of its own, and
+/// what of that is left.
+const NAMESPACED: Duration = Duration::from_micros(1_500);
+const REWRITTEN: f64 = 5.0;
+
+const NAME: &str = "one-more";
+const SNAPSHOT: &str = "tap0 06:00:ac:10:00:02 172.16.0.2/24 via 172.16.0.1 02:74:77:ff:ff:fe \
+     fd00:ac10::2/64 via fd00:ac10::1";
+
+pub(crate) fn cases(mode: Mode) -> Result<Vec<Box<dyn Case>>> {
+    let mut cases: Vec<Box<dyn Case>> = Vec::new();
+    for way in [Way::Rewritten, Way::Namespaced] {
+        for present in present(mode) {
+            cases.push(Box::new(Clones::new(way, present, 1)?));
+        }
+    }
+    Ok(cases)
+}
+
+/// Many at once: few rounds of these are enough.
+pub(crate) fn bulk(mode: Mode) -> Result<Vec<Box<dyn Case>>> {
+    let count = match mode {
+        Mode::Test => 3,
+        Mode::Quick => 200,
+        Mode::Full => 1_000,
+    };
+    let mut cases: Vec<Box<dyn Case>> = Vec::new();
+    for way in [Way::Rewritten, Way::Namespaced] {
+        cases.push(Box::new(Clones::new(way, 0, count)?));
+    }
+    Ok(cases)
+}
+
+fn present(mode: Mode) -> [usize; 2] {
+    match mode {
+        Mode::Test => [0, 1],
+        Mode::Quick => [10, 300],
+        Mode::Full => [10, 1_000],
+    }
+}
+
+/// What is slower than it is to be next to others of these.
+pub(crate) fn compared(mode: Mode, lines: &[Measured]) -> Vec<String> {
+    let [few, most] = present(mode);
+    let of = |way: Way, present| {
+        let name = way.attach(present, 1);
+        lines.iter().find(move |line| line.name == name)
+    };
+    let mut missed = Vec::new();
+    for way in [Way::Rewritten, Way::Namespaced] {
+        if let (Some(few), Some(most)) = (of(way, few), of(way, most)) {
+            let growth = |from: Duration, to: Duration| to.as_secs_f64() / from.as_secs_f64();
+            let (ours, floor) = (growth(few.ours, most.ours), growth(few.floor, most.floor));
+            println!("{way:?}, most present next to few: {ours:.2}, the floor {floor:.2}");
+            if ours / floor > FLAT {
+                missed.push(format!(
+                    "{way:?}: grows {ours:.2} times, the floor {floor:.2}"
+                ));
+            }
+        }
+    }
+    if let (Some(one), Some(other)) = (of(Way::Rewritten, few), of(Way::Namespaced, few)) {
+        let ratio = other.ours.as_secs_f64() / one.ours.as_secs_f64();
+        println!("in a namespace next to rewritten: {ratio:.1}");
+        if ratio < REWRITTEN {
+            missed.push(format!(
+                "in a namespace next to rewritten: {ratio:.1} < {REWRITTEN}"
+            ));
+        }
+        if other.ours > NAMESPACED {
+            missed.push(format!("in a namespace: {:?} > {NAMESPACED:?}", other.ours));
+        }
+    }
+    missed
+}
+
+/// How a clone is connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Rewritten,
+    Namespaced,
+}
+
+impl Way {
+    fn clone(self, name: &str) -> Result<Guest> {
+        let snapshot: Snapshot = SNAPSHOT.parse()?;
+        let connection = match self {
+            Self::Rewritten => Connection::Rewritten(snapshot),
+            Self::Namespaced => Connection::Namespaced(snapshot),
+        };
+        Ok(Guest::new(name)?.connection(connection))
+    }
+
+    fn attach(self, present: usize, count: usize) -> String {
+        match count {
+            1 => format!("attach a clone {self:?}, {present} present"),
+            _ => format!("attach {count} clones {self:?}"),
+        }
+    }
+
+    fn detach(self, present: usize, count: usize) -> String {
+        self.attach(present, count).replace("attach", "detach")
+    }
+}
+
+struct Clones {
+    way: Way,
+    present: usize,
+    netns: NetNs,
+    host: Host,
+    guests: Vec<Guest>,
+    floor: Floor,
+    least: Least,
+}
+
+/// What is sent, and the links with the numbers that they had then.
+struct Least {
+    links: Vec<(Attachment, IfIndex, Mac)>,
+    /// Before anything is made.
+    claim: Vec<Replay>,
+    /// Of each that is in a namespace: what is sent there.
+    inside: Vec<Vec<Replay>>,
+    /// Of so many that are configured at once: their names, and all else.
+    bursts: Vec<[Replay; 2]>,
+    release: Replay,
+}
+
+impl Clones {
+    fn new(way: Way, present: usize, count: usize) -> Result<Self> {
+        let netns = NetNs::new()?;
+        let guests = (0..count).map(|place| way.clone(&format!("{NAME}-{place}")));
+        let guests = guests.collect::<Result<Vec<_>>>()?;
+        let (host, floor, least) = inside(&netns, || {
+            // Names of namespaces are made of it.
+            let owner = format!("b{}x{present}x{count}", u8::from(way == Way::Namespaced));
+            let mut host = Host::open(Owner::new(&owner)?)?;
+            let others = (0..present).map(|place| way.clone(&format!("other-{place}")));
+            host.attach_all(&others.collect::<Result<Vec<_>>>()?)?;
+            let least = Least::record(&mut host, way, &guests)?;
+            Ok((host, Floor::open()?, least))
+        })?;
+        let mut clones = Self {
+            way,
+            present,
+            netns,
+            host,
+            guests,
+            floor,
+            least,
+        };
+        clones.round()?;
+        Ok(clones)
+    }
+}
+
+/// The names of namespaces outlive the host's.
+impl Drop for Clones {
+    fn drop(&mut self) {
+        let left = self.host.guests().unwrap_or_default();
+        let names: Vec<&str> = left.iter().map(Attachment::name).collect();
+        if let Err(error) = self.host.detach_all(&names) {
+            println!("clones are left: {error}");
+        }
+    }
+}
+
+impl Case for Clones {
+    fn figures(&self) -> Vec<Figure> {
+        let count = self.guests.len();
+        let attach = Figure::new(self.way.attach(self.present, count));
+        let detach = Figure::new(self.way.detach(self.present, count));
+        vec![attach.ratio(RATIO), detach.ratio(RATIO)]
+    }
+
+    fn round(&mut self) -> Result<Vec<[Duration; 2]>> {
+        let Self {
+            host,
+            guests,
+            floor,
+            least,
+            ..
+        } = self;
+        inside(&self.netns, || {
+            // What someone else changed is looked at once.
+            attach(host, guests)?;
+            detach(host, guests)?;
+            let attach = time(|| attach(host, guests))?;
+            let detach = time(|| detach(host, guests))?;
+            let least_attach = least.attach(floor)?;
+            let there = host.guests()?.len();
+            let least_detach = least.detach(floor)?;
+            if there - host.guests()?.len() != guests.len() {
+                return Err("the floor does something else than what it is the floor of".into());
+            }
+            Ok(vec![[attach, least_attach], [detach, least_detach]])
+        })
+    }
+}
+
+fn attach(host: &mut Host, guests: &[Guest]) -> Result<Vec<Attachment>> {
+    Ok(match guests {
+        [one] => vec![host.attach(one)?],
+        several => host.attach_all(several)?,
+    })
+}
+
+fn detach(host: &mut Host, guests: &[Guest]) -> Result<()> {
+    let names: Vec<&str> = guests.iter().map(|guest| guest.name().as_str()).collect();
+    match names.as_slice() {
+        [one] => host.detach(one)?,
+        several => host.detach_all(several)?,
+    }
+    Ok(())
+}
+
+impl Least {
+    fn record(host: &mut Host, way: Way, guests: &[Guest]) -> Result<Self> {
+        let (attached, sent) = Replay::record(|| attach(host, guests))?;
+        let mut rtnl = Rtnl::open()?;
+        let mut links = Vec::new();
+        for clone in attached {
+            let link = rtnl.link(clone.tap())?.ok_or("no link")?;
+            let mac = link.mac().ok_or("no MAC")?;
+            links.push((clone, link.index(), mac));
+        }
+        let ((), release) = Replay::record(|| detach(host, guests))?;
+        let (_, release) = release.part_before_last(Protocol::Netfilter);
+        let each = if way == Way::Namespaced { 2 } else { 0 };
+        let mut rest = sent.steps();
+        let made = guests.len() * each + guests.len().div_ceil(AT_ONCE) * 2;
+        let claim: Vec<Replay> = rest.drain(..rest.len() - made).collect();
+        let (mut inside, mut bursts) = (Vec::new(), Vec::new());
+        for some in guests.chunks(AT_ONCE) {
+            for _ in some.iter().filter(|_| each > 0) {
+                inside.push(rest.drain(..each).collect());
+            }
+            let mut burst = rest.drain(..2);
+            bursts.extend(burst.next().zip(burst.next()).map(|(one, two)| [one, two]));
+        }
+        Ok(Self {
+            links,
+            claim,
+            inside,
+            bursts,
+            release,
+        })
+    }
+
+    /// The system calls between the messages are those that make TAPs and
+    /// namespaces.
+    fn attach(&mut self, floor: &mut Floor) -> Result<Duration> {
+        let start = Instant::now();
+        for claim in &mut self.claim {
+            floor.replay(claim)?;
+        }
+        let mut inside = self.inside.chunks_mut(AT_ONCE);
+        for (links, [name, raise]) in self.links.chunks(AT_ONCE).zip(&mut self.bursts) {
+            let mut taps = Vec::new();
+            if let Some(inside) = inside.next() {
+                make_namespaces(links, inside)?;
+            } else {
+                for (clone, index, mac) in links {
+                    let tap = TapOptions::new(clone.tap()).index(*index).mac(*mac);
+                    taps.push(tap.create()?);
+                }
+            }
+            for (clone, ..) in links {
+                let settings = format!("/proc/sys/net/ipv6/conf/{}", clone.tap());
+                fs::read_to_string(format!("{settings}/disable_ipv6"))?;
+                fs::write(format!("{settings}/addr_gen_mode"), "1")?;
+                fs::write(format!("{settings}/accept_ra"), "0")?;
+                fs::write(format!("{settings}/force_forwarding"), "1")?;
+            }
+            floor.replay(name)?;
+            for tap in taps {
+                tap.set_persistent(true)?;
+            }
+            floor.replay(raise)?;
+        }
+        Ok(start.elapsed())
+    }
+
+    /// The best that is known: links go as a group, for the kernel waits once
+    /// then, those that lead to namespaces by few for the sake of others;
+    /// elements in one batch.
+    fn detach(&mut self, floor: &mut Floor) -> Result<Duration> {
+        let mut rtnl = Rtnl::open()?;
+        let start = Instant::now();
+        let slice = if self.inside.is_empty() {
+            self.links.len()
+        } else {
+            SLICE
+        };
+        for links in self.links.chunks(slice) {
+            rtnl.apply(|changes| {
+                for (_, index, _) in links {
+                    changes.set_link(&LinkChange::new(*index).group(GROUP));
+                }
+                changes.delete_links_of_group(GROUP);
+            })?;
+            for (clone, ..) in links.iter().filter(|_| !self.inside.is_empty()) {
+                NetNs::remove_named(clone.tap().as_str())?;
+            }
+        }
+        floor.replay(&mut self.release)?;
+        Ok(start.elapsed())
+    }
+}
+
+/// Namespaces with a TAP each, and what is sent in them.
+fn make_namespaces(links: &[(Attachment, IfIndex, Mac)], inside: &mut [Vec<Replay>]) -> Result<()> {
+    let made = NetNs::journey(|journey| {
+        let mut make = |clone: &Attachment, sent: &mut [Replay]| -> Result<()> {
+            journey.found()?;
+            fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1")?;
+            fs::write("/proc/sys/net/ipv6/conf/default/addr_gen_mode", "1")?;
+            fs::read_to_string("/proc/sys/net/ipv6/conf/default/disable_ipv6")?;
+            let snapshot = clone.connection().snapshot().ok_or("no clone")?;
+            TapOptions::new(clone.vmm_tap())
+                .index(IfIndex::new(2)?)
+                .mac(snapshot.current_gateway_mac())
+                .persistent()
+                .create()?;
+            let mut floor = Floor::open()?;
+            for sent in sent {
+                floor.replay(sent)?;
+            }
+            Ok(journey.name(clone.tap().as_str())?)
+        };
+        let mut all = links.iter().zip(inside);
+        all.try_for_each(|((clone, ..), sent)| make(clone, sent))
+            .map_err(|error| crate::harness::words(&*error))
+    })?;
+    Ok(made?)
+}
+
+/// So many are configured in one burst.
+const AT_ONCE: usize = 128;
+/// So many namespaces are taken away at once.
+const SLICE: usize = 32;
+const GROUP: u32 = 77;
