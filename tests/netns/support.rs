@@ -11,7 +11,8 @@ use tapwire::sys::{NetNs, enter_user_namespace, has_net_admin};
 
 /// Lists test functions: `trials![a_fact, another]`, or
 /// `trials![needs ["nft", "Linux 6.5"]: a_fact]` for those that want a program
-/// or a kernel that is new enough, or a file (`/boot/vmlinuz-*`).
+/// or a kernel that is new enough, or a file (`/boot/vmlinuz-*`), or the rights
+/// of the machine's `root`, which no user namespace gives.
 macro_rules! trials {
     ($($test:ident),* $(,)?) => {
         vec![$($crate::support::trial(concat!(module_path!(), "::", stringify!($test)), &[], $test)),*]
@@ -29,6 +30,7 @@ pub(crate) fn trial(name: &str, needs: &[&str], test: fn()) -> Trial {
     let is_missing = |need: &&str| match need.split_once([' ', '*']) {
         Some(("Linux", release)) => version(&kernel_release()) < version(release),
         Some((beginning, "")) => !has_file(beginning),
+        None if *need == "root" => !is_root_of_the_machine(),
         _ => find(need).is_none(),
     };
     let missing = needs.iter().any(is_missing);
@@ -51,6 +53,12 @@ pub(crate) fn trial(name: &str, needs: &[&str], test: fn()) -> Trial {
             .with_kind(format!("needs {}", needs.join(", ")))
             .with_ignored_flag(missing),
     }
+}
+
+fn is_root_of_the_machine() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap();
+    let is_initial = map.split_whitespace().eq(["0", "0", "4294967295"]);
+    is_initial && rustix::process::geteuid().is_root()
 }
 
 /// Gives the calling thread, and those that it starts, a `/run` of their own:

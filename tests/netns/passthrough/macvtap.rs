@@ -16,7 +16,7 @@ use crate::support::{run, trials};
 use crate::world::{NEVER, SOON, ask, at, within};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    trials![needs ["ip"]:
+    trials![needs ["ip", "root"]:
         guests_in_mode_bridge_reach_each_other_and_the_outside,
         guests_in_mode_private_reach_the_outside_only,
         guests_in_mode_vepa_reach_each_other_by_the_switch,
