@@ -87,9 +87,22 @@ fn picture_is_what_the_kernel_has() {
         lines[4],
         format!("│     ├─ tcp/{port}  0 connections over IPv4, 0 over IPv6")
     );
+    // Who waits long for an answer asks by another socket.
+    let listed = host.exposures().unwrap();
+    let [over4, over6] = FAMILIES.map(|family| {
+        let asked = exposure(PROTOCOLS[1], 8080, &web, family).to_string();
+        let is_it = |one: &&tapwire::Exposed| one.exposure().to_string() == asked;
+        listed.iter().find(is_it).unwrap().connections()
+    });
+    assert!(over4 > 0 && over6 > 0);
+    let word = if over4 == 1 {
+        "connection"
+    } else {
+        "connections"
+    };
     assert_eq!(
         lines[5],
-        format!("│     ├─ udp/{port}  1 connection over IPv4, 1 over IPv6")
+        format!("│     ├─ udp/{port}  {over4} {word} over IPv4, {over6} over IPv6")
     );
     assert!(lines[6].starts_with("│     └─ ") && lines[6].ends_with(" received"));
     assert!(lines[7].ends_with("no VMM"), "{tree}");
