@@ -20,7 +20,7 @@ use crate::host::{Ownership, Settings};
 /// let like = Guest::new("hello")?.connection(Connection::Rewritten(snapshot));
 /// let settings = PoolSettings::new(Settings::new(Owner::new("riklet")?), like, 64)?;
 /// # drop(settings);
-/// # Ok::<(), tapwire::error::Invalid>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PoolSettings {
@@ -38,9 +38,10 @@ impl PoolSettings {
     ///
     /// # Errors
     /// [`Invalid`] if the name holds a dot or is longer than 42 bytes, if the
-    /// guest is connected [elsewhere](crate::Connection::Elsewhere), if `ready` is none or more than there is room for in the guests'
-    /// networks, or if the tables are not [`Ownership::Shared`]: the pool has
-    /// a handle of its own.
+    /// guest is connected [elsewhere](crate::Connection::Elsewhere), if `ready`
+    /// is none or more than there is room for in the guests' networks, or if
+    /// the tables are not [`Ownership::Shared`]: the pool has a handle of its
+    /// own.
     pub fn new(host: Settings, like: Guest, ready: u32) -> Result<Self, Invalid> {
         let name = like.name();
         let invalid = |why| Invalid::new("name of a pool", name, why);
