@@ -1,24 +1,19 @@
 //! An agent that is killed at any moment leaves nothing that its next run
 //! does not complete or remove.
 //!
-//! The agent is the example `riklet`. `strace` kills it on entering a system
-//! call, for each call that may change something outside of the process in
-//! turn. Calls that only look are passed over: to be killed at one of them
-//! leaves what it leaves to be killed at the next that changes something.
+//! The agent is the example `riklet`, or this very program.
 
-use std::collections::{HashMap, HashSet};
-use std::fs;
-use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
-use std::process::{Command, Output};
-use std::sync::Mutex;
-use std::thread;
+use std::process::Output;
 
 use libtest_mimic::Trial;
 use tapwire::nft::{Element, Family, Name, Nft, Value};
 use tapwire::sys::NetNs;
 
 use crate::agent::{File, add_uplink, program, riklet, riklet_prints};
+use crate::moments::{
+    Moment, in_each_moment, in_new_node, kill_program, moments_of_program, moments_with,
+    strace_program,
+};
 use crate::planner;
 use crate::snapshot::Snapshot;
 use crate::support::{feed, forget_names, run, trials};
@@ -459,91 +454,9 @@ impl Scene<'_> {
     }
 }
 
-/// A system call that may change something.
-pub(crate) struct Moment {
-    name: String,
-    /// Its number among those of its name: so `strace` counts.
-    number: usize,
-    /// With its arguments, as `strace` writes it.
-    call: String,
-}
-
-impl Moment {
-    /// The call with its arguments, as `strace` writes it.
-    pub(crate) fn call(&self) -> &str {
-        &self.call
-    }
-}
-
 /// Runs the agent and lists the moments at which it could be killed.
 fn moments_of(arguments: &[&str]) -> Vec<Moment> {
     moments_of_program(&program(), arguments)
-}
-
-/// Runs a program and lists the moments at which it could be killed.
-pub(crate) fn moments_of_program(program: &Path, arguments: &[&str]) -> Vec<Moment> {
-    moments_with(program, &[], arguments)
-}
-
-/// The same, while strace has further options.
-fn moments_with(program: &Path, options: &[&str], arguments: &[&str]) -> Vec<Moment> {
-    let log = File::new("strace", "");
-    let options = [&["-o", log.path()], options].concat();
-    let output = strace_program(program, &options, arguments);
-    let words = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{words}");
-    let log = fs::read_to_string(log.path()).unwrap();
-    let looks = [
-        "NLM_F_DUMP",
-        "RTM_GET",
-        "NFT_MSG_GET",
-        "NS_GET",
-        "TUNGET",
-        "SIOCGIF",
-        "write(1,",
-    ];
-    let mut counts = HashMap::new();
-    let mut listed = HashSet::new();
-    let mut moments = Vec::new();
-    // The kernel itself repeats a setting that meets another change at work.
-    let final_calls = log.lines().filter(|line| !line.contains("ERESTART"));
-    for line in final_calls {
-        let (thread, call) = line.split_once(' ').unwrap();
-        let Some((name, _)) = call.trim_start().split_once('(') else {
-            continue; // how the process ended
-        };
-        if name == "???" {
-            continue; // a thread that ended with its process
-        }
-        // So strace counts: in each thread for itself.
-        let number = counts.entry((thread, name)).or_insert(0);
-        *number += 1;
-        let is_change = !name.starts_with('<') && !looks.iter().any(|word| call.contains(word));
-        if is_change && listed.insert((name, *number)) {
-            moments.push(Moment {
-                name: name.to_owned(),
-                number: *number,
-                call: call.chars().take(160).collect(),
-            });
-        }
-    }
-    moments
-}
-
-/// Does `work` for each moment, in a network namespace of its own.
-pub(crate) fn in_each_moment(moments: Vec<Moment>, work: impl Fn(&Moment) + Sync) {
-    assert!(moments.len() > 3, "the log of strace was not understood");
-    let moments = Mutex::new(moments.into_iter());
-    let next = || moments.lock().unwrap().next();
-    thread::scope(|scope| {
-        for _ in 0..WORKERS {
-            scope.spawn(|| {
-                while let Some(moment) = next() {
-                    in_new_node(|| work(&moment));
-                }
-            });
-        }
-    });
 }
 
 /// Runs the agent, killed on entering a system call.
@@ -551,60 +464,6 @@ fn run_killed(arguments: &[&str], moment: &Moment) {
     kill_program(&program(), arguments, moment);
 }
 
-/// Runs a program, killed on entering a system call.
-pub(crate) fn kill_program(program: &Path, arguments: &[&str], moment: &Moment) {
-    let Moment { name, number, call } = moment;
-    let inject = format!("inject={name}:signal=KILL:when={number}");
-    let output = strace_program(program, &["-o", "/dev/null", "-e", &inject], arguments);
-    // strace ends as its child does.
-    let words = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.signal(), Some(SIGKILL), "{call}: {words}");
-}
-
-/// Runs a program and kills it at this moment, if it gets there.
-pub(crate) fn kill_or_run(program: &Path, arguments: &[&str], moment: &Moment) {
-    let Moment { name, number, .. } = moment;
-    let inject = format!("inject={name}:signal=KILL:when={number}");
-    strace_program(program, &["-o", "/dev/null", "-e", &inject], arguments);
-}
-
-/// Runs a program, of which one system call fails.
-pub(crate) fn refuse_program(program: &Path, arguments: &[&str], moment: &Moment) -> Output {
-    let Moment { name, number, .. } = moment;
-    let inject = format!("inject={name}:error=ENOMEM:when={number}");
-    strace_program(program, &["-o", "/dev/null", "-e", &inject], arguments)
-}
-
 fn strace(options: &[&str], arguments: &[&str]) -> Output {
     strace_program(&program(), options, arguments)
 }
-
-fn strace_program(program: &Path, options: &[&str], arguments: &[&str]) -> Output {
-    let trace = format!("trace={TRACED}");
-    Command::new("strace")
-        .args(["-f", "-e", "signal=none", "-e", &trace])
-        .args(options)
-        .arg(program)
-        .args(arguments)
-        .output()
-        .unwrap()
-}
-
-/// The calls by which the agent can change something outside of itself. (It
-/// need not be killed before it closes something: it would close it dying.)
-const TRACED: &str = "sendto,sendmsg,ioctl,write,unshare,mount,umount2,unlink";
-
-const SIGKILL: i32 = 9;
-
-/// Runs `work` in a new network namespace with an uplink.
-pub(crate) fn in_new_node<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    let node = NetNs::new().unwrap();
-    node.run(|| {
-        add_uplink();
-        work()
-    })
-    .unwrap()
-}
-
-/// Most of their time they wait for the kernel.
-const WORKERS: usize = 4;

@@ -39,6 +39,7 @@ mod linux_guest;
 mod listing;
 mod masqueraded;
 mod matrix;
+mod moments;
 mod namespaced;
 mod nft;
 mod ownership;

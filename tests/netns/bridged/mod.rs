@@ -4,6 +4,7 @@ mod cni;
 mod conflicts;
 mod crash;
 mod dhcp;
+pub(crate) mod killed;
 mod nabla_defects;
 pub(crate) mod pod;
 mod scenes;

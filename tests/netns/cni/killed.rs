@@ -9,7 +9,7 @@ use tapwire::sys::NetNs;
 use super::network::{Network, Place, bridge, plugin};
 use super::scene::Scene;
 use crate::bridged::pod::{assert_same, inside, settled};
-use crate::crash::{Moment, kill_program, moments_of_program};
+use crate::moments::{Moment, kill_program, moments_of_program};
 use crate::support::{run, trials};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -25,19 +25,19 @@ fn killed_add_is_completed_by_the_next_or_deleted() {
     let script = stage.script("ADD");
     let moments = stage.moments(&script);
     stage.delete();
-    let calls: Vec<&str> = moments.iter().map(Moment::call).collect();
+    let calls: Vec<&str> = moments.iter().map(|moment| moment.call.as_str()).collect();
     assert!(calls.len() > 12, "{calls:#?}");
     for moment in &moments {
         // Twice in a row, then deleted; then once, and completed.
         stage.kill(&script, moment);
         stage.kill_if_it_gets_there(&script, moment);
         stage.delete();
-        assert_same(&stage.state(), &before, moment.call());
+        assert_same(&stage.state(), &before, &moment.call);
         stage.kill(&script, moment);
         let result = stage.add();
         stage.check(&result);
         stage.delete();
-        assert_same(&stage.state(), &before, moment.call());
+        assert_same(&stage.state(), &before, &moment.call);
     }
     stage.end();
 }
@@ -52,7 +52,7 @@ fn killed_del_is_completed_by_the_next() {
         stage.kill(&script, moment);
         stage.kill_if_it_gets_there(&script, moment);
         stage.delete();
-        assert_same(&stage.state(), &before, moment.call());
+        assert_same(&stage.state(), &before, &moment.call);
     }
     stage.end();
 }
@@ -122,7 +122,7 @@ impl Stage {
     /// What has less to do has fewer moments.
     fn kill_if_it_gets_there(&self, script: &std::path::Path, moment: &Moment) {
         self.scene
-            .node(|| crate::crash::kill_or_run(script, &[], moment));
+            .node(|| crate::moments::kill_or_run(script, &[], moment));
     }
 
     fn add(&self) -> Value {

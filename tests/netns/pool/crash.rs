@@ -4,7 +4,7 @@ use libtest_mimic::Trial;
 use tapwire::sys::NetNs;
 
 use super::{each_way, filled};
-use crate::crash::{in_each_moment, in_new_node, kill_program, moments_of_program};
+use crate::moments::{in_each_moment, in_new_node, kill_program, moments_of_program};
 use crate::planner;
 use crate::snapshot::Snapshot;
 use crate::support::{forget_names, trials};
@@ -72,7 +72,7 @@ fn killed_while_made(way: &'static str) {
     in_each_moment(moments, |moment| {
         forget_names();
         kill_program(&program, &make, moment);
-        let when = format!("killed before {}", moment.call());
+        let when = format!("killed before {}", moment.call);
         planner::runs(&make);
         right.assert_same(&Snapshot::take(), &when);
         assert_eq!(names(), wanted, "{when}");
@@ -96,7 +96,7 @@ fn killed_while_networks_are_removed() {
     in_each_moment(moments, |moment| {
         forget_names();
         kill_program(&program, &end, moment);
-        let when = format!("killed before {}", moment.call());
+        let when = format!("killed before {}", moment.call);
         planner::runs(&end);
         assert!(NetNs::names().unwrap().is_empty(), "{when}");
         planner::runs(&remove);

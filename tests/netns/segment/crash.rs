@@ -7,8 +7,9 @@ use tapwire::segment::{Overlay, Segment};
 use tapwire::sys::NetNs;
 
 use super::guests::port;
+use crate::bridged::killed::exit_code;
 use crate::bridged::pod::{dump, ip, set, settled};
-use crate::crash::{kill_program, moments_of_program};
+use crate::moments::{kill_program, moments_of_program};
 use crate::planner::program;
 use crate::support::trials;
 
@@ -33,13 +34,7 @@ pub(crate) fn be_agent() -> Option<ExitCode> {
         [AGENT, "remove"] => segment().remove(),
         _ => return None,
     };
-    Some(match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    })
+    Some(exit_code(outcome))
 }
 
 fn segment() -> Segment {
@@ -54,7 +49,7 @@ fn killed_making_is_completed_or_undone() {
     let before = on_host(dump);
     for moment in on_host(|| moments_of_program(&program(), &APPLY)) {
         on_host(|| {
-            let when = format!("killed before {}", moment.call());
+            let when = format!("killed before {}", moment.call);
             kill_program(&program(), &APPLY, &moment);
             runs(&REMOVE);
             assert_eq!(dump(), before, "{when}, undone");
@@ -83,7 +78,7 @@ fn killed_removal_is_completed() {
             runs(&APPLY);
             kill_program(&program(), &REMOVE, &moment);
             runs(&REMOVE);
-            assert_eq!(dump(), before, "killed before {}", moment.call());
+            assert_eq!(dump(), before, "killed before {}", moment.call);
         });
     }
 }
