@@ -20,6 +20,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         large_ranges_that_overlap_clash,
         several_addresses_are_one_exposure,
         exposures_on_several_addresses_each_are_told_apart,
+        part_of_an_exposure_is_not_withdrawn_for_it,
         guest_by_name_is_reached_over_both_families,
         ten_thousand_ports_come_and_go_in_one_change_each,
         older_udp_flows_do_not_bypass_a_range,
@@ -298,6 +299,36 @@ fn exposures_on_several_addresses_each_are_told_apart() {
     let one: Exposure = "tcp/203.0.113.1:80->hello-world:80".parse().unwrap();
     assert!(host.withdraw(&one, Flows::Cut).unwrap_err().is_not_found());
     assert_eq!(listed(&mut host), texts);
+}
+
+/// Whoever made it, and whoever asks.
+fn part_of_an_exposure_is_not_withdrawn_for_it() {
+    let world = World::new();
+    let mut host = world.host();
+    let (guest, _vm) = world.boot(&mut host, "hello-world");
+    let texts = [
+        "tcp/203.0.113.1,203.0.113.2:80->hello-world:80",
+        "tcp/8000-8003->hello-world:8000-8003",
+        "udp/53->hello-world:53",
+    ];
+    for text in texts {
+        expose(&mut host, text);
+    }
+    let parts = [
+        "tcp/203.0.113.1:80->hello-world:80".to_owned(),
+        "tcp/8001->hello-world:8001".to_owned(),
+        format!("udp/53->{}:53", guest.ipv4()),
+    ];
+    for mut handle in [host, world.host()] {
+        let before = listed(&mut handle);
+        assert_eq!(before.len(), texts.len());
+        for text in &parts {
+            let part: Exposure = text.parse().unwrap();
+            let error = handle.withdraw(&part, Flows::Cut).unwrap_err();
+            assert!(error.is_not_found(), "{text}: {error}");
+            assert_eq!(listed(&mut handle), before, "{text}");
+        }
+    }
 }
 
 fn guest_by_name_is_reached_over_both_families() {

@@ -116,7 +116,8 @@ fn destroy_works_without_its_messages() {
         }
         let chain = Chain::new(&table(), name("c"));
         let object = NamedObject::new(&table(), name("seen"), Counter::new());
-        let elements = [1, 2].map(|number| Element::new(host(number)));
+        // One that is there, one that is not, and the first again.
+        let elements = [1, 2, 1].map(|number| Element::new(host(number)));
         let mut batch = Batch::new();
         batch
             .add(&chain)
