@@ -26,7 +26,8 @@ impl Host {
     ///
     /// It lists links, addresses, chains, and those rules to which packets
     /// come, never the elements of anyone's sets; so it can be asked before
-    /// each change.
+    /// each change. The rules that others translate by are followed for each
+    /// port by itself: ranges of tens of thousands beside such rules take long.
     ///
     /// ```no_run
     /// # use tapwire::{Host, Owner};
