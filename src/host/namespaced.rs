@@ -142,7 +142,7 @@ impl Host {
                     Err(error) if error.is_not_found() => continue,
                     Err(error) => return Err(error),
                 }
-                let mut nft = Nft::open()?;
+                let mut nft = open_nft()?;
                 for table in inside.tables() {
                     match nft.all_rules(table) {
                         Err(error) if error.is_not_found() => {}
@@ -181,24 +181,46 @@ fn delete_links(rtnl: &mut Rtnl, links: &[IfIndex], group: u32) -> Result<(), Er
     kept.map_or(Ok(()), Err)
 }
 
-/// Takes a name from a namespace if it is one of ours, or removes the file of
-/// one that never was.
+/// A handle on the tables of the namespace that the thread is in, for who only
+/// reads them or makes new ones. Nothing is left to be freed there then, so
+/// closing it waits for nothing, and need not be left to another thread.
+fn open_nft() -> Result<Nft, Error> {
+    let mut nft = Nft::open()?;
+    nft.connection_mut().socket_mut().close_in_place();
+    Ok(nft)
+}
+
+/// Takes a name from a namespace if it is one of ours.
 fn remove_our_name(
     journey: &mut Journey,
     owner: &Owner,
     host: &NetNs,
     name: &str,
 ) -> Result<(), Error> {
+    if enter_ours(journey, owner, host, name)? {
+        remove_name(name)?;
+    }
+    Ok(())
+}
+
+/// Goes into the namespace of a name if it is one of ours, and removes the
+/// file of a name that never was one.
+fn enter_ours(
+    journey: &mut Journey,
+    owner: &Owner,
+    host: &NetNs,
+    name: &str,
+) -> Result<bool, Error> {
     match NetNs::open_named(name) {
         Ok(netns) => {
             journey.enter(&netns)?;
             match check_ours(owner, host.id()?, name) {
-                Err(Error::Conflict(_)) => Ok(()),
-                checked => checked.and_then(|()| remove_name(name)),
+                Err(Error::Conflict(_)) => Ok(false),
+                checked => checked.map(|()| true),
             }
         }
-        Err(error) if error.is_not_found() => Ok(()),
-        Err(Error::Invalid(_)) => NetNs::clear_name(name).map(drop),
+        Err(error) if error.is_not_found() => Ok(false),
+        Err(Error::Invalid(_)) => NetNs::clear_name(name).map(|_| false),
         Err(error) => Err(error),
     }
 }
