@@ -100,6 +100,33 @@ impl Host {
         })?
     }
 
+    /// Takes away the namespaces of clones that could not be attached, if they
+    /// are the owner's, with the pairs that lead there.
+    pub(super) fn take_back_namespaces(&self, clones: &[&Attachment]) -> Result<(), Error> {
+        let mut insides = Vec::new();
+        for &clone in clones {
+            insides.extend(self.inside_of(clone)?);
+        }
+        if insides.is_empty() {
+            return Ok(());
+        }
+        let (netns, owner) = (&self.netns, &self.owner);
+        NetNs::journey(|journey| {
+            let mut insides = insides.iter();
+            insides.try_for_each(|inside| {
+                let name = inside.clone.tap.as_str();
+                if enter_ours(journey, owner, netns, name)? {
+                    let mut rtnl = Rtnl::open()?;
+                    if let Some(uplink) = rtnl.link(inside.uplink)? {
+                        delete_link(&mut rtnl, uplink.index())?;
+                    }
+                    remove_name(name)?;
+                }
+                Ok(())
+            })
+        })?
+    }
+
     /// Takes away namespaces under the owner's names that belong to no guest.
     pub(super) fn remove_stray_namespaces(&mut self) -> Result<(), Error> {
         let names = NetNs::names()?;
