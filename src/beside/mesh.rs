@@ -2,6 +2,7 @@
 
 use super::foreign::Foreign;
 use super::legacy::Legacy;
+use super::ports::Ports;
 use super::probe::{Interface, Probe};
 use super::survey::{entering, legacy_rule};
 use super::walk::{End, Firewall, Spot, walk};
@@ -80,7 +81,7 @@ fn probes(ipv4: bool, hook: Hook, interfaces: &[(IfName, IfIndex)]) -> Vec<[Prob
     let both = |first: Probe| {
         PORTS.map(|port| Probe {
             protocol: Some(TCP),
-            port: Some(port),
+            ports: Some(Ports::new(port, port)),
             ..first.clone()
         })
     };

@@ -59,6 +59,7 @@ mod expressions;
 mod foreign;
 mod legacy;
 mod mesh;
+mod ports;
 mod probe;
 mod registers;
 mod shim;
