@@ -180,7 +180,9 @@ impl Conflict {
         match self {
             Self::Held { holder, .. } => holder.as_ref().into(),
             Self::ForwardDrop { chain, rule, .. } => words::source(chain, rule.as_deref()).into(),
-            Self::Translated { chain, rule, .. } => words::source(chain, Some(rule)).into(),
+            Self::Translated { chain, rule, .. } | Self::PastMesh { chain, rule, .. } => {
+                words::source(chain, Some(rule)).into()
+            }
             Self::Listening { socket, .. } => format!("a socket on {socket}").into(),
             Self::StrictReversePath { interface, .. } => {
                 format!("net.ipv4.conf.{interface}.rp_filter").into()
@@ -188,7 +190,6 @@ impl Conflict {
             Self::NotForwarding { interface, ipv6 } => words::forwarding(*interface, *ipv6).into(),
             Self::ConntrackNearLimit { .. } => "net.netfilter.nf_conntrack_max".into(),
             Self::BridgeNetfilter { ipv6, .. } => words::bridge_setting(*ipv6).into(),
-            Self::PastMesh { chain, rule, .. } => words::source(chain, Some(rule)).into(),
             Self::Reserved { .. } => "the mesh".into(),
             Self::LegacyUnreadable { table, ipv6, .. } => {
                 format!("table {table} of {}", words::legacy(*ipv6)).into()

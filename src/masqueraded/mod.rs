@@ -137,7 +137,8 @@ impl Masquerade {
         self
     }
 
-    /// Compares what is wanted with what is there; changes nothing.
+    /// Compares what is wanted with what is there; changes nothing, but that
+    /// the owner's tables are made if they are missing, as [`Host::with`] does.
     ///
     /// # Errors
     /// [`Error::Invalid`] if no port is left for the guest, or its
@@ -213,13 +214,14 @@ impl Masquerade {
     /// As [`plan`](Self::plan), and as [`Host::apply`].
     pub fn apply(&self) -> Result<Masqueraded, Error> {
         let wanted = self.wanted()?;
-        let mut host = self.host()?;
-        self.check_alone(&mut host)?;
-        let is_new = host.guests()?.is_empty();
-        let outcome = host.apply(&wanted).and_then(|_| self.settle(&mut host));
+        let is_new = match Host::find(self.settings()?)? {
+            Some(mut host) => host.guests()?.is_empty(),
+            None => true,
+        };
+        let outcome = self.put_in_force(&wanted);
         if outcome.is_err() && is_new {
             // The first error is the one to tell.
-            let _removed = mesh::remove(&self.owner).and_then(|()| host.remove());
+            let _removed = remove(self.owner.clone());
         }
         outcome
     }
@@ -229,8 +231,7 @@ impl Masquerade {
     /// # Errors
     /// As [`Host::guests`].
     pub fn find(&self) -> Result<Option<Masqueraded>, Error> {
-        let settings = Settings::new(self.owner.clone()).networks(self.networks()?);
-        let guests = match Host::find(settings)? {
+        let guests = match Host::find(self.settings()?)? {
             Some(mut host) => host.guests()?,
             None => Vec::new(),
         };
@@ -258,6 +259,13 @@ impl Masquerade {
     /// The MAC address that the guest is to have.
     pub(crate) fn mac(&self) -> Result<Option<crate::Mac>, Invalid> {
         self.guest.fixed_mac()
+    }
+
+    fn put_in_force(&self, wanted: &Wanted) -> Result<Masqueraded, Error> {
+        let mut host = self.host()?;
+        self.check_alone(&mut host)?;
+        host.apply(wanted)?;
+        self.settle(&mut host)
     }
 
     fn settle(&self, host: &mut Host) -> Result<Masqueraded, Error> {
@@ -295,7 +303,11 @@ impl Masquerade {
     }
 
     fn host(&self) -> Result<Host, Error> {
-        Host::with(Settings::new(self.owner.clone()).networks(self.networks()?))
+        Host::with(self.settings()?)
+    }
+
+    fn settings(&self) -> Result<Settings, Invalid> {
+        Ok(Settings::new(self.owner.clone()).networks(self.networks()?))
     }
 
     /// The networks of which the guest has the only place.

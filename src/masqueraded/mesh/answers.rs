@@ -29,12 +29,18 @@ pub(super) fn settle(owner: &Owner, tap: Option<IfName>) -> Result<(), Error> {
         return Ok(());
     }
     rtnl.apply(|changes| {
-        let Way { rules, routes } = found;
-        rules.iter().for_each(|rule| changes.delete_rule(rule));
-        routes.iter().for_each(|route| changes.delete_route(route));
-        let Way { rules, routes } = wanted;
-        routes.iter().for_each(|route| changes.add_route(route));
-        rules.iter().for_each(|rule| changes.add_rule(rule));
+        for rule in &found.rules {
+            changes.delete_rule(rule);
+        }
+        for route in &found.routes {
+            changes.delete_route(route);
+        }
+        for route in &wanted.routes {
+            changes.add_route(route);
+        }
+        for rule in &wanted.rules {
+            changes.add_rule(rule);
+        }
     })
 }
 

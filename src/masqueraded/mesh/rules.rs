@@ -123,9 +123,9 @@ fn create(mesh: &Mesh, place: &Place<'_>, batch: &mut Batch) -> Result<(), Error
         batch.create(chain);
     }
     for side in sides(place) {
-        mesh.from_proxy(place, &side, &chains, batch);
-        mesh.past_proxy(place, &side, &chains, batch);
-        mesh.to_proxy(place, &side, &chains, batch);
+        mesh.lead_proxy(place, &side, &chains, batch);
+        mesh.lead_probes(place, &side, &chains, batch);
+        mesh.lead_guest(place, &side, &chains, batch);
     }
     if mesh.mark.is_some() {
         let answer = Rule::new(&chains.answers)
@@ -185,7 +185,7 @@ impl Side {
 
 impl Mesh {
     /// What the proxy connects to is the guest's.
-    fn from_proxy(&self, place: &Place<'_>, side: &Side, chains: &Chains, batch: &mut Batch) {
+    fn lead_proxy(&self, place: &Place<'_>, side: &Side, chains: &Chains, batch: &mut Batch) {
         let Chains {
             output,
             postrouting,
@@ -230,7 +230,7 @@ impl Mesh {
     }
 
     /// Probes do not go through the proxy.
-    fn past_proxy(&self, place: &Place<'_>, side: &Side, chains: &Chains, batch: &mut Batch) {
+    fn lead_probes(&self, place: &Place<'_>, side: &Side, chains: &Chains, batch: &mut Batch) {
         for probe in self.probes.iter().filter(|net| side.is_of(**net)) {
             for ports in place.ports {
                 let connection = side
@@ -244,7 +244,7 @@ impl Mesh {
 
     /// What the guest begins is the proxy's, but for what it is granted of the
     /// pod's own, and for its own ports at the pod's address.
-    fn to_proxy(&self, place: &Place<'_>, side: &Side, chains: &Chains, batch: &mut Batch) {
+    fn lead_guest(&self, place: &Place<'_>, side: &Side, chains: &Chains, batch: &mut Batch) {
         let Some(outbound) = self.outbound else {
             return;
         };

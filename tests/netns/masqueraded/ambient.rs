@@ -105,6 +105,10 @@ fn play(wiring: Wiring) {
         for word in PROBE.into_iter().chain(["failed"]) {
             mesh.never_told(word);
         }
+        // It is the rule that brings the answers back.
+        inside(&pods.pod, || ip("-4 rule del pref 100"));
+        let to = at(POD[0], PORT);
+        assert_eq!(ask(&pods.outside, Protocol::Tcp, to, NEVER), None);
     }
     undo(&pods);
     assert_same(&state(&pods.pod), &before, "removed");
