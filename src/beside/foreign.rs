@@ -299,6 +299,14 @@ impl Firewall for InTable<'_, '_> {
         Ok(rules)
     }
 
+    fn redirects(kept: &Kept) -> bool {
+        kept.rule.expressions().iter().any(|it| match it {
+            Expr::Redirect(_) => true,
+            Expr::XtTarget(target) => &**target.extension() == "REDIRECT",
+            _ => false,
+        })
+    }
+
     fn window(kept: &Kept) -> Window {
         kept.window
     }

@@ -209,7 +209,7 @@ fn winner(priority: i32, own: i32) -> Winner {
 }
 
 /// The first packet of a connection to the host itself.
-pub(super) fn entering(ipv4: bool, hook: Hook) -> Probe {
+pub(in crate::beside) fn entering(ipv4: bool, hook: Hook) -> Probe {
     let outgoing = if hook == Hook::OUTPUT {
         Interface::Named(LOOPBACK, IfIndex::new(1).ok())
     } else {
