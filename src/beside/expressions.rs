@@ -4,6 +4,7 @@
 use std::cmp::Ordering;
 use std::iter;
 
+use super::ports::Byte;
 use super::probe::{Probe, Truth};
 use super::registers::Registers;
 use super::walk::Action;
@@ -24,10 +25,12 @@ pub(super) struct Found {
 }
 
 impl Found {
-    pub(super) const UNKNOWN: Self = Self {
-        truth: Truth::Maybe,
-        value: None,
-    };
+    pub(super) const UNKNOWN: Self = Self::vague(Truth::Maybe);
+
+    /// What it finds is not known.
+    pub(super) const fn vague(truth: Truth) -> Self {
+        Self { truth, value: None }
+    }
 }
 
 /// Whether the packet meets the rule's conditions, and what follows.
@@ -48,7 +51,10 @@ pub(super) fn weigh(
                         (Some(Value::Verdict(verdict)), _) => {
                             return Ok((truth.and(found.truth), action_of(verdict)));
                         }
-                        (None, true) => return Ok((Truth::Maybe, Action::Continue)),
+                        (None, true) => {
+                            let at_most = found.truth.and(Truth::Maybe);
+                            return Ok((truth.and(at_most), Action::Continue));
+                        }
                         (Some(Value::Data(data)), _) => {
                             registers.store_known(*to, data.as_bytes());
                         }
@@ -169,7 +175,7 @@ fn load_payload(payload: &Payload, probe: &Probe, registers: &mut Registers) -> 
     let bytes = (0..length).map(|place| {
         let place = offset.saturating_add(place);
         match base {
-            PayloadBase::NETWORK => probe.network(place),
+            PayloadBase::NETWORK => probe.network(place).map(Byte::of),
             PayloadBase::TRANSPORT => probe.transport(place),
             _ => None,
         }
@@ -185,8 +191,8 @@ fn load_ct(ct: &Ct, probe: &Probe, registers: &mut Registers) -> Truth {
         CtKey::STATUS => {
             // Only this bit of it is known.
             let known = ct::Status::DNAT.bits().to_ne_bytes();
-            let bytes =
-                known.map(|bits| (bits != 0).then_some(if probe.translated { bits } else { 0 }));
+            let of_translated = if probe.translated { u8::MAX } else { 0 };
+            let bytes = known.map(|bits| (bits != 0).then_some(Byte::of(bits & of_translated)));
             registers.store(to, bytes);
         }
         CtKey::DIRECTION => registers.store_known(to, &[u8::from(probe.state != ct::State::NEW)]),
@@ -213,38 +219,37 @@ fn load_fib(fib: &Fib, probe: &Probe, registers: &mut Registers) -> Truth {
 
 fn compare(cmp: &Cmp, registers: &Registers) -> Truth {
     let (from, data) = (*cmp.from(), cmp.data().as_bytes());
-    let order = || registers.order(from, data);
+    let order = |holds: fn(Ordering) -> bool| registers.order(from, data, holds);
     match *cmp.op() {
         CmpOp::EQ => registers.is(from, data),
         CmpOp::NEQ => registers.is(from, data).inverted_if(true),
-        CmpOp::LT => order().map(Ordering::is_lt).into(),
-        CmpOp::LTE => order().map(Ordering::is_le).into(),
-        CmpOp::GT => order().map(Ordering::is_gt).into(),
-        CmpOp::GTE => order().map(Ordering::is_ge).into(),
+        CmpOp::LT => order(Ordering::is_lt),
+        CmpOp::LTE => order(Ordering::is_le),
+        CmpOp::GT => order(Ordering::is_gt),
+        CmpOp::GTE => order(Ordering::is_ge),
         _ => Truth::Maybe,
     }
 }
 
 fn is_within(range: &Range, registers: &Registers) -> Truth {
-    let order = |data: &[u8]| registers.order(*range.from(), data);
-    let low = order(range.low().as_bytes()).map(Ordering::is_ge);
-    let high = order(range.high().as_bytes()).map(Ordering::is_le);
-    let inside = Truth::from(low).and(high.into());
-    inside.inverted_if(*range.op() == RangeOp::NEQ)
+    let from = *range.from();
+    let low = registers.order(from, range.low().as_bytes(), Ordering::is_ge);
+    let high = registers.order(from, range.high().as_bytes(), Ordering::is_le);
+    low.and(high).inverted_if(*range.op() == RangeOp::NEQ)
 }
 
 fn combine(bitwise: &Bitwise, registers: &mut Registers) -> Truth {
     let length = usize::try_from(*bitwise.length()).unwrap_or_default();
     let (mask, xor) = (bitwise.mask(), bitwise.xor());
-    let bytes: Vec<Option<u8>> = match (*bitwise.op(), mask, xor) {
+    let bytes: Vec<Option<Byte>> = match (*bitwise.op(), mask, xor) {
         (BitwiseOp::MASK_XOR, Some(mask), Some(xor)) => {
             let bits = mask.as_bytes().iter().zip(xor.as_bytes());
             let from = registers.load(*bitwise.from(), length);
             from.iter()
                 .zip(bits)
                 .map(|(byte, (mask, xor))| match byte {
-                    _ if *mask == 0 => Some(*xor),
-                    byte => byte.map(|byte| byte & mask ^ xor),
+                    _ if *mask == 0 => Some(Byte::of(*xor)),
+                    byte => byte.map(|byte| byte.masked(*mask, *xor)),
                 })
                 .collect()
         }
@@ -259,7 +264,7 @@ fn turn(order: &Byteorder, registers: &mut Registers) -> Truth {
     let size = usize::try_from(*order.size()).unwrap_or_default().max(1);
     let mut bytes = registers.load(*order.from(), length).to_vec();
     if cfg!(target_endian = "little") {
-        bytes.chunks_mut(size).for_each(<[Option<u8>]>::reverse);
+        bytes.chunks_mut(size).for_each(<[Option<Byte>]>::reverse);
     }
     registers.store(*order.to(), bytes);
     Truth::Yes

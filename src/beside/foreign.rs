@@ -228,9 +228,11 @@ impl InTable<'_, '_> {
             return Ok(Found::UNKNOWN);
         };
         let length = usize::try_from(set.key().length()).unwrap_or_default();
-        let key = registers.known(*lookup.key(), length);
-        let Some((key, data)) = key.and_then(|key| Data::from_bytes(&key).map(|data| (key, data)))
-        else {
+        let key = match registers.known(*lookup.key(), length) {
+            Ok(key) => key,
+            Err(truth) => return Ok(Found::vague(truth)),
+        };
+        let Some(data) = Data::from_bytes(&key) else {
             return Ok(Found::UNKNOWN);
         };
         if let Some(known) = found.get(&(place.clone(), key.clone())) {

@@ -56,6 +56,7 @@
 mod expressions;
 mod foreign;
 mod legacy;
+mod ports;
 mod probe;
 mod registers;
 mod shim;

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::ports::{Byte, Ports};
 use crate::nft::ct;
 use crate::types::{IF_NAME_MAX, IfIndex, IfName};
 
@@ -9,6 +10,8 @@ use crate::types::{IF_NAME_MAX, IfIndex, IfName};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Truth {
     No,
+    /// For some of the probe's ports, and not for others.
+    Partly,
     Maybe,
     Yes,
 }
@@ -81,8 +84,8 @@ pub(super) struct Probe {
     /// Whether the destination is an address of the host.
     pub(super) local: bool,
     pub(super) protocol: Option<u8>,
-    /// The destination port.
-    pub(super) port: Option<u16>,
+    /// The destination port: one of these.
+    pub(super) ports: Option<Ports>,
     /// Of its connection: new for the first packet, else of an answer.
     pub(super) state: ct::State,
     /// Whether its connection's destination is translated.
@@ -111,8 +114,8 @@ impl Probe {
     }
 
     /// The byte at `offset` of the TCP or UDP header.
-    pub(super) fn transport(&self, offset: usize) -> Option<u8> {
-        let [high, low] = self.port?.to_be_bytes();
+    pub(super) fn transport(&self, offset: usize) -> Option<Byte> {
+        let [high, low] = self.ports?.bytes();
         match offset {
             2 => Some(high),
             3 => Some(low),
@@ -122,9 +125,10 @@ impl Probe {
 
     /// Whether the destination port lies between these.
     pub(super) fn port_within(&self, low: u16, high: u16) -> Truth {
-        match self.port {
+        match self.ports {
             _ if (low, high) == (0, u16::MAX) => Truth::Yes,
-            port => port.map(|port| (low..=high).contains(&port)).into(),
+            None => Truth::Maybe,
+            Some(ports) => ports.within(low, high),
         }
     }
 

@@ -51,7 +51,7 @@ pub(crate) fn survey(
         let rule_at = |spot: &Spot| legacy_rule(table, spot);
         conflicts.extend(stop.into_conflict(chain, rule_at)?);
     }
-    let mut told = HashSet::new();
+    let (mut told, mut told_legacy) = (HashSet::new(), HashSet::new());
     for hook in [Hook::PREROUTING, Hook::OUTPUT] {
         for base in foreign.base_chains(hook) {
             if !base.is_nat() {
@@ -73,10 +73,7 @@ pub(crate) fn survey(
             let mut walker = table;
             for taken in around.takes(&mut walker, &chain, own, hook, wanted)? {
                 let rule = legacy_rule(table, &taken.spot)?;
-                let is_new = conflicts.iter().all(|known| {
-                    !matches!(known, Conflict::Translated { port, rule: other, chain: at, .. }
-                        if *port == taken.port && **other == rule && at.legacy)
-                });
+                let is_new = told_legacy.insert((taken.port, rule.clone()));
                 conflicts.extend(is_new.then(|| taken.into_conflict(&chain, rule, own)));
             }
         }

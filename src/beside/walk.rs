@@ -34,7 +34,7 @@ pub(super) trait Firewall {
 }
 
 /// A rule by its place.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Spot {
     pub(super) chain: Box<str>,
     /// Counted from 0.
@@ -49,6 +49,8 @@ pub(super) enum End {
     Accepted,
     Dropped(Spot),
     Taken(Spot),
+    /// Differently for some of the probe's ports than for others.
+    Divided,
 }
 
 /// How a chain ends, and the first rule that perhaps translates before.
@@ -97,7 +99,7 @@ impl<F: Firewall> Walk<'_, F> {
                 return Ok(End::Falls);
             };
             self.left = left;
-            if F::window(rule).excludes(self.probe.port) {
+            if F::window(rule).excludes(self.probe.ports) {
                 continue;
             }
             let (truth, action) = self.firewall.weigh(rule, self.probe)?;
@@ -114,11 +116,14 @@ impl<F: Firewall> Walk<'_, F> {
                     continue;
                 }
                 (Truth::Maybe, Action::Jump(next) | Action::Goto(next)) => {
-                    if let End::Taken(spot) = self.chain(&next, depth)? {
-                        self.note(spot);
+                    match self.chain(&next, depth)? {
+                        End::Taken(spot) => self.note(spot),
+                        End::Divided => return Ok(End::Divided),
+                        End::Falls | End::Accepted | End::Dropped(_) => {}
                     }
                     continue;
                 }
+                (Truth::Partly, _) => End::Divided,
                 (Truth::Maybe | Truth::No, _) | (_, Action::Continue) => continue,
                 (Truth::Yes, Action::Accept) => End::Accepted,
                 (Truth::Yes, Action::Drop) => End::Dropped(spot()),

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
+use super::ports::Ports;
 use crate::conflict::HostPort;
 use crate::exposure::Exposure;
 
@@ -40,9 +41,8 @@ impl Wanted {
         self.address.is_some_and(|address| address.is_loopback())
     }
 
-    /// The ports, one by one.
-    pub(super) fn ports(&self) -> impl Iterator<Item = HostPort> {
-        self.ports.clone().map(|port| self.port(port))
+    pub(super) fn ports(&self) -> Ports {
+        Ports::new(*self.ports.start(), *self.ports.end())
     }
 
     /// The port of this number, if it is one of them.
@@ -51,7 +51,7 @@ impl Wanted {
         self.ports.contains(&number).then_some(port)
     }
 
-    fn port(&self, port: u16) -> HostPort {
+    pub(super) fn port(&self, port: u16) -> HostPort {
         HostPort {
             protocol: self.protocol,
             ipv4: self.ipv4,

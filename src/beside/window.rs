@@ -1,6 +1,8 @@
 //! The ports that a rule can be about, found once for each rule: rules about
 //! others are passed over without a look at the rest of them.
 
+use super::ports::Ports;
+use super::probe::Truth;
 use super::xt;
 use crate::nft::expr::{CmpOp, Expr, PayloadBase, RangeOp};
 use crate::nft::{Data, Register, Rule};
@@ -56,9 +58,9 @@ impl Window {
         }
     }
 
-    /// Whether the rule is certain not to be about this port.
-    pub(super) fn excludes(self, port: Option<u16>) -> bool {
-        port.is_some_and(|port| port < self.low || port > self.high)
+    /// Whether the rule is certain not to be about these ports.
+    pub(super) fn excludes(self, ports: Option<Ports>) -> bool {
+        ports.is_some_and(|ports| ports.within(self.low, self.high) == Truth::No)
     }
 }
 
@@ -91,7 +93,8 @@ mod tests {
         ] {
             assert_eq!(Window::of(&rule().matching(other)), Window::ALL);
         }
-        assert!(window(80, 90).excludes(Some(91)));
-        assert!(!window(80, 90).excludes(Some(80)) && !window(80, 90).excludes(None));
+        let excludes = |low, high| window(80, 90).excludes(Some(Ports::new(low, high)));
+        assert!(excludes(91, 91) && excludes(91, 99) && excludes(0, 79));
+        assert!(!excludes(80, 80) && !excludes(0, 80) && !window(80, 90).excludes(None));
     }
 }

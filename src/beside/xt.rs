@@ -164,6 +164,7 @@ const MULTIPORT_INVERT: usize = MULTIPORT_FLAGS + XT_MULTI_PORTS;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::beside::ports::Ports;
     use crate::beside::survey::tests::probe;
 
     fn words(words: &[u16]) -> Vec<u8> {
@@ -173,7 +174,7 @@ mod tests {
     #[test]
     fn ports_of_tcp_and_udp_are_compared() {
         let probe = Probe {
-            port: Some(8080),
+            ports: Some(Ports::new(8080, 8080)),
             ..probe()
         };
         let tcp = |ports: [u16; 4], rest: [u8; 4]| {
@@ -208,7 +209,7 @@ mod tests {
             (101, Truth::No),
         ] {
             let probe = Probe {
-                port: Some(port),
+                ports: Some(Ports::new(port, port)),
                 ..probe()
             };
             assert_eq!(holds("multiport", 1, &info, &probe), truth, "{port}");

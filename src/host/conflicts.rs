@@ -26,8 +26,8 @@ impl Host {
     ///
     /// It lists links, addresses, chains, and those rules to which packets
     /// come, never the elements of anyone's sets; so it can be asked before
-    /// each change. The rules that others translate by are followed for each
-    /// port by itself: ranges of tens of thousands beside such rules take long.
+    /// each change. Ports that the rules of others do not tell apart are looked
+    /// at together; a rule that looks ports up in a set is asked for each.
     ///
     /// ```no_run
     /// # use tapwire::{Host, Owner};

@@ -72,7 +72,7 @@ impl Around {
                     destination: guest,
                     local: false,
                     protocol: Some(protocol),
-                    port: None,
+                    ports: None,
                     state: ct::State::NEW,
                     translated: true,
                 };

@@ -1,8 +1,10 @@
 //! What is for exposed ports, through the translations of others.
 
 use std::cmp::Ordering;
+use std::collections::HashSet;
 
 use super::Around;
+use crate::beside::ports::Ports;
 use crate::beside::probe::{Interface, Probe};
 use crate::beside::walk::{End, Firewall, Outcome, Spot, walk};
 use crate::beside::wanted::Wanted;
@@ -41,17 +43,23 @@ impl Around {
                     continue;
                 }
                 // Each rule once, by the first port that it takes.
-                let mut told: Vec<Spot> = Vec::new();
-                for port in wanted.ports() {
-                    let Some(found) = self.taking(firewall, &chain.name, hook, &port)? else {
-                        continue;
+                let mut told: HashSet<Spot> = HashSet::new();
+                let mut left = vec![wanted.ports()];
+                while let Some(ports) = left.pop() {
+                    let found = match self.taking(firewall, &chain.name, hook, wanted, ports)? {
+                        Taking::Nothing => continue,
+                        Taking::Divided => {
+                            let halves = ports.halves().into_iter().flatten();
+                            left.extend(halves.rev());
+                            continue;
+                        }
+                        Taking::By(found) => found,
                     };
                     // A rule behind ours that may not match, or does not look
                     // at the port, is not about this port.
                     let about_port = found.certain && found.by_port;
                     let counts = winner(chain.priority, own) != Winner::Exposure || about_port;
-                    if counts && !told.contains(&found.spot) {
-                        told.push(found.spot.clone());
+                    if counts && told.insert(found.spot.clone()) {
                         taken.push(found);
                     }
                 }
@@ -60,14 +68,16 @@ impl Around {
         Ok(taken)
     }
 
-    /// The first rule that translates what is for the port.
+    /// The first rule that translates what is for the ports.
     fn taking<F: Firewall>(
         &self,
         firewall: &mut F,
         chain: &str,
         hook: Hook,
-        port: &HostPort,
-    ) -> Result<Option<Taken>, Error> {
+        wanted: &Wanted,
+        ports: Ports,
+    ) -> Result<Taking, Error> {
+        let port = wanted.port(ports.first());
         let incoming = if hook == Hook::PREROUTING {
             self.interfaces(port.ipv4)
         } else {
@@ -79,21 +89,24 @@ impl Around {
                 incoming,
                 destination,
                 protocol: Some(port.protocol),
-                port: Some(port.port),
+                ports: Some(ports),
                 ..entering(port.ipv4, hook)
             };
             let mut probes = vec![to(port.address)];
             while let Some(probe) = probes.pop() {
                 let outcome = walk(firewall, chain, &probe)?;
+                if outcome.end == End::Divided {
+                    return Ok(Taking::Divided);
+                }
                 if let End::Taken(spot) = outcome.end {
                     let portless = Probe {
                         protocol: None,
-                        port: None,
+                        ports: None,
                         ..probe
                     };
                     let anyway = walk(firewall, chain, &portless)?.end;
-                    return Ok(Some(Taken {
-                        port: *port,
+                    return Ok(Taking::By(Taken {
+                        port,
                         by_port: anyway != End::Taken(spot.clone()),
                         spot,
                         certain: true,
@@ -114,13 +127,24 @@ impl Around {
                 probes.extend(of_family.take(ADDRESSES).map(|&address| to(Some(address))));
             }
         }
-        Ok(perhaps.map(|spot| Taken {
-            port: *port,
-            spot,
-            certain: false,
-            by_port: true,
+        Ok(perhaps.map_or(Taking::Nothing, |spot| {
+            Taking::By(Taken {
+                port,
+                spot,
+                certain: false,
+                by_port: true,
+            })
         }))
     }
+}
+
+/// What becomes of ports in a chain that translates.
+#[derive(Debug)]
+enum Taking {
+    Nothing,
+    By(Taken),
+    /// The rules tell them apart.
+    Divided,
 }
 
 /// A rule that translates what is for a port.
@@ -173,7 +197,7 @@ pub(super) fn entering(ipv4: bool, hook: Hook) -> Probe {
         destination: None,
         local: true,
         protocol: None,
-        port: None,
+        ports: None,
         state: ct::State::NEW,
         translated: false,
     }

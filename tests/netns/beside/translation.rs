@@ -15,6 +15,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         earlier_translation_is_found_and_takes_the_port,
         maps_are_asked_for_the_port_alone,
         ranges_of_ports_tell_each_rule_once,
+        ranges_tell_what_their_ports_tell_one_by_one,
         translation_of_other_ports_is_no_conflict,
         translation_that_depends_on_the_source_may_take_the_port,
         other_owner_that_exposes_the_port_is_found,
@@ -144,6 +145,38 @@ fn ranges_of_ports_tell_each_rule_once() {
         |conflict| matches!(conflict, Conflict::Listening { port, .. } if port.port() == 8099),
     );
     assert_eq!(listening.count(), 2, "of both families");
+}
+
+fn ranges_tell_what_their_ports_tell_one_by_one() {
+    let mut node = Node::new();
+    nat(
+        &node,
+        -110,
+        "tcp dport != 8000-8299 redirect to :9; tcp dport > 8290 redirect to :9
+         ip saddr 192.0.2.0/24 tcp dport 8050 redirect to :9; tcp dport < 8003 accept
+         tcp dport & 0xff == 0x40 redirect to :9; tcp dport { 8010, 8020-8025 } goto some
+         tcp dport vmap { 8100 : accept, 8101 : goto some }; tcp dport 8100-8102 redirect to :9
+         ip daddr . tcp dport { 203.0.113.1 . 8150 } redirect to :9; meta l4proto tcp @th,16,8 0x20 redirect to :9
+         }
+         chain some { tcp dport 8024 redirect to :9; tcp dport 8010 accept; tcp sport 1 redirect to :9",
+    );
+    let mut told = |first: u16, last: u16| {
+        let wanted = format!("tcp/{first}-{last}->198.18.0.2:{first}-{last}");
+        let wanted: Exposure = wanted.parse().unwrap();
+        translated(&node.host.conflicts(&[wanted]).unwrap())
+    };
+    let mut one_by_one: Vec<Translated> = Vec::new();
+    for port in 7990..=8310 {
+        for found in told(port, port) {
+            let same = |other: &&Translated| (&other.1, &other.2) == (&found.1, &found.2);
+            match one_by_one.iter().find(same) {
+                None => one_by_one.push(found),
+                Some(known) => assert_eq!(known.4, found.4),
+            }
+        }
+    }
+    assert!(one_by_one.len() > 8, "{one_by_one:#?}");
+    assert_eq!(told(7990, 8310), one_by_one);
 }
 
 fn translation_of_other_ports_is_no_conflict() {
