@@ -72,7 +72,7 @@ impl Interface {
         Self::new(name, Way::Masqueraded(Box::new(masquerade)))
     }
 
-    /// By a TAP of an owner's, as [`Host::attach`] does it.
+    /// By a TAP of an owner's, as [`Host::attach`](crate::Host::attach) does it.
     pub fn routed(name: IfName, settings: Settings, guest: Guest) -> Self {
         Self::new(name, Way::Routed(Box::new((settings, guest))))
     }

@@ -76,7 +76,8 @@ impl Interfaces {
     }
 
     /// This user may open the TAPs of pods' places without `CAP_NET_ADMIN`.
-    /// (Of the others their [`Guest`] says so.)
+    /// (Of the others their [`Guest`](crate::Guest) or
+    /// [`TapPort`](crate::segment::TapPort) says so.)
     #[must_use]
     pub fn tap_owner(mut self, uid: u32) -> Self {
         self.owner = Some(uid);
