@@ -4,7 +4,8 @@
 //! [`Host::conflicts`](crate::Host::conflicts) looks and changes nothing. It
 //! follows a few packets through the chains and rules of others, as far as
 //! these can be known: a connection to an exposed port, its answer, one that a
-//! guest opens. Sets of others are asked for single keys and never listed.
+//! guest opens. Sets of others are asked for single keys; they are listed only
+//! where many ports are wanted at once.
 //!
 //! | what is found | [`Conflict`](crate::Conflict) | breaks | remedy |
 //! |---|---|---|---|
@@ -63,6 +64,7 @@ mod ports;
 mod probe;
 mod registers;
 mod shim;
+mod spans;
 mod survey;
 mod walk;
 mod wanted;

@@ -74,8 +74,6 @@ pub struct Host {
     known: Known,
     /// The generation at which the tables were last seen to be in order.
     settled: Option<u32>,
-    /// The layout's own rules, once they were needed.
-    own: Option<rebuild::Own>,
     /// What was done to the host, in case someone takes the tables away.
     kept: Listing,
     /// Whether flows were looked for that a killed agent left.
@@ -211,7 +209,6 @@ impl Host {
             ownership,
             known: Known::default(),
             settled: None,
-            own: None,
             kept: Listing::default(),
             swept: false,
             claims: Vec::new(),

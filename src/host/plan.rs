@@ -110,7 +110,7 @@ impl Host {
                 let new: Vec<_> = new.filter(there).map(|home| home.place.clone()).collect();
                 if !new.is_empty() {
                     // The first error is the one to tell.
-                    let _detached = self.take_away(&new);
+                    let _detached = self.take_back(&new);
                 }
             }
         }
