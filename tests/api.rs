@@ -5,6 +5,7 @@ use tapwire::bridged::{BridgePlan, Bridged, PodInterface};
 use tapwire::conn::{Connection, Exchange, Requests};
 use tapwire::conntrack::{Flow, FlowFilter};
 use tapwire::dhcp::{Responder, ResponderCounters};
+use tapwire::error::{Passing, Winner};
 use tapwire::guest::GuestConfig;
 use tapwire::interfaces::{
     AttachedInterface, Device, Interface, Interfaces, InterfacesPlan, Method,
@@ -21,9 +22,10 @@ use tapwire::route::{BridgeOptions, BridgePort, FdbEntry, PortOptions, PortVlan}
 use tapwire::segment::{Overlay, Port, Segment, TapPort};
 use tapwire::sys::{Macvtap, NetNs, Offload, Socket, Tap, TapOptions};
 use tapwire::{
-    Attachment, Elsewhere, Error, Exposed, Exposure, Guest, Host, IfIndex, IfName, Mac, Networks,
-    Owner, Pool, PoolCounts, PoolError, PoolSettings, Proxied, ProxiedCounters, ProxiedHandle,
-    ProxiedNotice, ProxiedSettings, Relay, RelayCounters, RelaySettings, Settings, Topology,
+    Attachment, Conflict, Elsewhere, Error, Exposed, Exposure, Guest, Host, IfIndex, IfName, Mac,
+    Networks, Owner, Pool, PoolCounts, PoolError, PoolSettings, Proxied, ProxiedCounters,
+    ProxiedHandle, ProxiedNotice, ProxiedSettings, Relay, RelayCounters, RelaySettings, Settings,
+    Topology,
 };
 
 const fn handle<T: Send + 'static>() {}
@@ -49,6 +51,9 @@ const _: () = {
     handle::<NetNs>();
     handle::<Error>();
     value::<Attachment>();
+    value::<Conflict>();
+    value::<Passing>();
+    value::<Winner>();
     value::<BridgePlan>();
     value::<Bridged>();
     value::<PodInterface>();

@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode};
 use tapwire::Error;
 use tapwire::sys::NetNs;
 
-use super::pod::{ip, set, settled};
+use super::pod::{assert_same, ip, set, settled};
 use crate::moments::{Moment, kill_program, moments_of_program, refuse_program};
 use crate::planner::program;
 
@@ -51,7 +51,7 @@ impl TakeOver {
                 kill_program(&program(), &take, &moment);
                 runs(&take);
                 let now = (self.without_cables)();
-                assert_eq!(unnumbered(&now), unnumbered(&taken), "{when}, completed");
+                assert_same(&unnumbered(&now), &unnumbered(&taken), &when);
                 assert!((self.is_taken)(), "{when}");
                 runs(&undo);
                 assert_eq!((self.dump)(), before, "{when}, completed and undone");
