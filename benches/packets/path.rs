@@ -233,7 +233,7 @@ impl Path {
     /// How long it takes to send [`BULK`] bytes over one connection.
     pub(crate) fn bulk(&mut self) -> Result<Duration> {
         let (mut sender, mut receiver) = self.connection()?;
-        let piece = [0; 65_536];
+        let piece = vec![0; 65_536];
         let (mut sent, mut received) = (0, 0);
         let mut buffer = vec![0; 1 << 20];
         let start = Instant::now();
