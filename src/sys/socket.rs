@@ -394,6 +394,19 @@ mod tests {
         assert_eq!(error.raw_os_error(), Some(libc::EAGAIN));
     }
 
+    // What is received without looking at the sender depends on it.
+    #[test]
+    fn nobody_but_the_kernel_can_send_to_it() {
+        let socket = Socket::open(Protocol::Route).unwrap();
+        let mut other = netlink_sys::Socket::new(libc::NETLINK_ROUTE.try_into().unwrap()).unwrap();
+        other.bind_auto().unwrap();
+        let address = SocketAddr::new(socket.port().unwrap(), 0);
+        let error = other.send_to(&[0; 16], &address, 0).unwrap_err();
+        // Without privilege, it may not send to any.
+        let refused = [libc::ECONNREFUSED, libc::EPERM];
+        assert!(refused.contains(&error.raw_os_error().unwrap()), "{error}");
+    }
+
     #[test]
     fn socket_is_closed_on_exec() {
         let socket = Socket::open(Protocol::Netfilter).unwrap();
