@@ -4,7 +4,8 @@ use std::fmt;
 use std::fs;
 
 use super::parts::Parts;
-use crate::error::{Conflict, Error, Invalid};
+use crate::beside::meshes;
+use crate::error::{Conflict, Error, Invalid, Passing};
 use crate::guest::GuestConfig;
 use crate::pod::{self, Frames, LeftOut, PodInterface, PodTap, Queues, Role};
 use crate::route::Rtnl;
@@ -94,18 +95,23 @@ impl BridgePlan {
 
     /// What others have or do that touches the guest's packets without
     /// preventing the take-over: bridge netfilter, by which the rules of the
-    /// pod's namespace are applied to them.
+    /// pod's namespace are applied to them; and a mesh's rules there, which
+    /// they go past on their way through the bridge.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the interface's name makes no name for a bridge.
+    /// [`Error::Invalid`] if the interface's name makes no name for a bridge;
+    /// what listing chains and rules returns.
     pub fn conflicts(&self) -> Result<Vec<Conflict>, Error> {
         let bridge = self.bridge_name()?;
         let is_on = |path| fs::read_to_string(path).is_ok_and(|text| text.trim() != "0");
-        Ok([(false, IPTABLES), (true, IP6TABLES)]
+        let mut conflicts: Vec<Conflict> = [(false, IPTABLES), (true, IP6TABLES)]
             .into_iter()
             .filter(|&(_, path)| is_on(path))
             .map(|(ipv6, _)| Conflict::BridgeNetfilter { bridge, ipv6 })
-            .collect())
+            .collect();
+        let interface = [(self.pod.name(), self.pod.index())];
+        conflicts.extend(meshes([&interface, &interface], Passing::Bridge)?);
+        Ok(conflicts)
     }
 
     pub(super) fn bridge_name(&self) -> Result<IfName, Invalid> {

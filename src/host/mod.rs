@@ -27,6 +27,7 @@ mod wire;
 
 pub use exposures::Exposed;
 pub use ownership::Ownership;
+pub(crate) use plan::has_ipv6;
 pub use traffic::{Dropped, Traffic};
 pub use watch::Watch;
 

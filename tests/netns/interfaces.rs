@@ -221,14 +221,17 @@ fn failing_interface_takes_the_others_back() {
     let pod = &scene.pods.pod;
     // Nothing tells before that the last one cannot be.
     inside(pod, || {
-        let host = tapwire::Host::open(Owner::new("tw").unwrap()).unwrap();
-        drop(host);
         ip("link add tw-0 type bridge");
     });
+    // Where the kernel has one switch for IPv6 forwarding, a handle notes the
+    // interfaces that it finds.
+    let look = || inside(pod, || tapwire::Host::open(Owner::new("tw").unwrap())).unwrap();
+    drop(look());
     let before = state(pod);
     let wanted = interfaces();
     let error = inside(pod, || wanted.apply().unwrap_err()).to_string();
     assert!(error.contains("tw-0"), "{error}");
+    drop(look());
     assert_same(&state(pod), &before, "taken back");
 }
 
