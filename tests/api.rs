@@ -7,7 +7,9 @@ use tapwire::conntrack::{Flow, FlowFilter};
 use tapwire::dhcp::{Responder, ResponderCounters};
 use tapwire::error::{Passing, Winner};
 use tapwire::guest::GuestConfig;
-use tapwire::interfaces::{AttachedInterface, Interface, Interfaces, InterfacesPlan, Method};
+use tapwire::interfaces::{
+    AttachedInterface, Device, Interface, Interfaces, InterfacesPlan, Method,
+};
 use tapwire::masqueraded::{Masquerade, MasqueradePlan, Masqueraded, Mesh};
 use tapwire::nft::{
     self, Batch, Chain, Element, Event, Flowtable, NamedObject, Nft, Rule, Set, Snapshot, Table,
@@ -17,7 +19,7 @@ use tapwire::redirected::{RedirectPlan, Redirected};
 use tapwire::route::tc::{Filter, Qdisc};
 use tapwire::route::{Address, Link, Neighbour, Route, RoutingRule, Rtnl, VirtualFunction, Watch};
 use tapwire::route::{BridgeOptions, BridgePort, FdbEntry, PortOptions, PortVlan};
-use tapwire::segment::{Overlay, Port, Segment};
+use tapwire::segment::{Overlay, Port, Segment, TapPort};
 use tapwire::sys::{Macvtap, NetNs, Offload, Socket, Tap, TapOptions};
 use tapwire::{
     Attachment, Conflict, Elsewhere, Error, Exposed, Exposure, Guest, Host, IfIndex, IfName, Mac,
@@ -66,6 +68,7 @@ const _: () = {
     value::<IfIndex>();
     value::<IfName>();
     value::<AttachedInterface>();
+    value::<Device>();
     value::<Interface>();
     value::<Interfaces>();
     value::<InterfacesPlan>();
@@ -113,6 +116,7 @@ const _: () = {
     value::<Segment>();
     value::<Overlay>();
     value::<Port>();
+    value::<TapPort>();
     value::<VirtualFunction>();
     value::<VirtualFunctions>();
     value::<PciAddress>();

@@ -134,7 +134,7 @@ fn refuse(take: &[&str], moment: &Moment) {
 }
 
 /// Links are numbered as they are made; those that were removed leave gaps.
-fn unnumbered(dump: &str) -> String {
+pub(crate) fn unnumbered(dump: &str) -> String {
     let lines = dump.lines().map(|line| match line.split_once(": ") {
         Some((number, rest)) if number.bytes().all(|byte| byte.is_ascii_digit()) => rest,
         _ => line,
@@ -145,7 +145,7 @@ fn unnumbered(dump: &str) -> String {
 }
 
 #[track_caller]
-fn runs(arguments: &[&str]) {
+pub(crate) fn runs(arguments: &[&str]) {
     let output = Command::new(program()).args(arguments).output().unwrap();
     let words = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments:?}: {words}");
