@@ -17,8 +17,10 @@ pub(crate) mod floor;
 
 use std::error::Error;
 use std::iter;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tapwire::sys::{NetNs, enter_user_namespace, has_net_admin};
 
 pub(crate) type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
@@ -67,11 +69,16 @@ pub(crate) fn gain_rights() -> Result<()> {
     Ok(())
 }
 
-/// Runs `work` in `netns`; errors arrive as words, since they may hold what
-/// does not change threads.
-pub(crate) fn inside<T: Send>(netns: &NetNs, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    let done = netns.run(|| work().map_err(|error| words(&*error)))?;
-    Ok(done?)
+/// Does `work` in `netns`, on the calling thread: an agent's, too, has lived for
+/// long.
+pub(crate) fn inside<T>(netns: &NetNs, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let enter =
+        |netns: &NetNs| move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network));
+    let home = NetNs::current()?;
+    enter(netns)?;
+    let done = work();
+    enter(&home)?;
+    done
 }
 
 /// How long `work` takes.

@@ -34,15 +34,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut measured = Vec::new();
     let mut missed = Vec::new();
 
-    let groups: [(&str, MakeCases, usize); 8] = [
+    let groups: [(&str, MakeCases, usize); 9] = [
         ("exposure", exposures::cases, 2_000),
         ("clash", handles::clashes, 2_000),
         ("drop", handles::drops, 200),
-        ("guest", guests::cases, 50),
+        ("guest", guests::cases, 250),
         ("clone", clones::cases, 50),
         ("clones", clones::bulk, 5),
         ("plan", reconcile::cases, 30),
-        ("bulk", bulk::cases, 10),
+        ("bulk", bulk::small, 250),
+        ("bulk", bulk::large, 10),
     ];
     for (group, cases, rounds) in groups {
         if asks_for(group) {

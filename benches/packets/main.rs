@@ -1,10 +1,11 @@
-//! What a packet costs on its way through exposures, next to the form with one
-//! rule for each. See `benches/README.md`.
+//! What a packet costs on its way through exposures to guests, next to the form
+//! with one rule for each. See `benches/README.md`.
 //!
-//! Real packets: a process on the host sends UDP to an exposed port of the
-//! host, and the guest's TAP is read until all have come. Of `new flows` each
-//! comes from a port of its own and is translated by the rules; of
-//! `established` all belong to one flow.
+//! Real packets: a client sends to an exposed port of the host, which leads to
+//! a guest. Of `new flows` each packet comes from a port of its own and is
+//! translated by the rules, of `established` all belong to one flow; `connects`
+//! are TCP connections until they are accepted, `bulk` is what one of them
+//! carries.
 #![expect(
     clippy::print_stdout,
     clippy::indexing_slicing,
@@ -24,7 +25,7 @@ use criterion::Criterion;
 
 use harness::figures::{self, Case, Figure, Measured};
 use harness::{Mode, Result, gain_rights, words};
-use path::{AT_ONCE, Path};
+use path::{AT_ONCE, BULK, Path};
 
 /// The rate with the most exposures next to that with one.
 const FLAT: f64 = 0.95;
@@ -52,7 +53,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let measured = figures::run(&mut criterion, mode, "packets", cases, 100)?;
     if mode != Mode::Test {
         let missed = flat(&measured);
-        println!("\n{AT_ONCE} packets; the floor here: one rule for each exposure");
+        println!(
+            "\n{AT_ONCE} packets or connections, or {BULK} bytes; the floor here: one rule for \
+             each exposure and guest"
+        );
+        rates(&measured);
         figures::report("packets", &measured, &missed)?;
     }
     Ok(())
@@ -64,7 +69,7 @@ struct Packets {
     linear: Path,
 }
 
-const KINDS: [&str; 2] = ["new flows", "established"];
+const KINDS: [&str; 4] = ["new flows", "established", "connects", "bulk"];
 
 impl Case for Packets {
     fn figures(&self) -> Vec<Figure> {
@@ -75,7 +80,22 @@ impl Case for Packets {
     fn round(&mut self) -> Result<Vec<[Duration; 2]>> {
         let new = [self.ours.new_flows()?, self.linear.new_flows()?];
         let established = [self.ours.established()?, self.linear.established()?];
-        Ok(vec![new, established])
+        let connects = [self.ours.connects()?, self.linear.connects()?];
+        let bulk = [self.ours.bulk()?, self.linear.bulk()?];
+        Ok(vec![new, established, connects, bulk])
+    }
+}
+
+/// What the times are as rates.
+fn rates(lines: &[Measured]) {
+    for line in lines {
+        let of = |many: f64| many / line.ours.as_secs_f64();
+        if line.name.starts_with("bulk") {
+            let bits = f64::from(u32::try_from(BULK).unwrap_or(u32::MAX)) * 8e-9;
+            println!("{}: {:.2} Gbit/s", line.name, of(bits));
+        } else {
+            println!("{}: {:.0} a second", line.name, of(AT_ONCE.into()));
+        }
     }
 }
 

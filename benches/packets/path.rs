@@ -1,105 +1,188 @@
-//! A way from the host to a guest's TAP.
+//! A way from a client by the host to a guest, and the guest.
+//!
+//! Client, host and guest are network namespaces. The guest has a kernel of
+//! its own behind its TAP, whose frames are carried by the bench itself, so
+//! that every packet is dealt with by the time a call returns.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
+use ipnet::Ipv4Net;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use tapwire::nft::{
-    Batch, Chain, ChainType, Family, Hook, Name, Nft, Port, Rule, Table, priority, udp,
+    Batch, Chain, ChainType, Family, Hook, Name, Nft, Port, Rule, Table, meta, priority, tcp, udp,
 };
-use tapwire::route::{Address, LinkChange, Rtnl};
-use tapwire::sys::{NetNs, Tap};
-use tapwire::{Exposure, Guest, Host, IfIndex, Owner, Protocol};
+use tapwire::route::{Address, Ipv4Setting, LinkChange, Neighbour, NewLink, Route, Rtnl};
+use tapwire::sys::{NetNs, Tap, TapOptions};
+use tapwire::{Exposure, Guest, Host, IfIndex, IfName, Mac, Owner, Protocol};
 
 use crate::harness::{Result, inside};
 
 /// So many packets are sent before the TAP is read: fewer than its queue holds.
 pub(crate) const AT_ONCE: u16 = 256;
+/// Bytes of a bulk transfer.
+pub(crate) const BULK: usize = 1 << 21;
+/// More guests are not made: each takes a TAP.
+pub(crate) const GUESTS_MOST: u16 = 1_000;
 
 const NODE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
+const CLIENT: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 2);
+/// So many addresses of the client's begin flows in turn, so that none is
+/// begun twice while it is remembered.
+const CLIENTS: u8 = 200;
 const FIRST: u16 = 20_000;
 const GUEST_PORT: u16 = 80;
-const LOOPBACK: u32 = 1;
+const LINK: u32 = 100;
 
-/// A guest whose TAP is read here, and who is reached by a port of the host.
+/// The guest of the linear form.
+const PLAIN_GUEST: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
+const PLAIN_GATEWAY: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+
+/// A client, and a guest that it reaches by a port of the host.
 pub(crate) struct Path {
-    netns: NetNs,
-    _host: Host,
-    tap: Tap,
+    client: NetNs,
+    _node: NetNs,
+    _host: Option<Host>,
+    wire: Wire,
+    listener: TcpListener,
     to: SocketAddr,
     known: UdpSocket,
+    /// How often flows were begun.
+    begun: u8,
+}
+
+/// The guest's TAP as a VMM has it, and as its kernel has it.
+struct Wire {
+    host: Tap,
+    guest: Tap,
+}
+
+/// What is made in the host's namespace.
+type Made = (Option<Host>, Tap, Seat);
+
+/// Where a guest is.
+struct Seat {
+    mac: Mac,
+    address: Ipv4Addr,
+    gateway: Ipv4Addr,
 }
 
 impl Path {
-    /// By the last of so many exposures.
+    /// By the last of so many exposures, which lead to as many guests in turn.
     pub(crate) fn by_exposures(present: u16) -> Result<Self> {
-        Self::new(present, |host, guest| {
-            let to = |port| Exposure::new(Protocol::Udp, port, guest);
-            let all: Vec<_> = (FIRST..FIRST + present).map(to).collect::<Result<_, _>>()?;
-            Ok(host.expose_all(&all)?)
-        })
-    }
-
-    /// By the last of so many rules.
-    pub(crate) fn by_rules(present: u16) -> Result<Self> {
-        Self::new(present, |_, guest| {
-            let table = Table::new(Family::INET, Name::constant("linear"));
-            let name = Name::constant("output");
-            let chain = Chain::base(&table, name, ChainType::NAT, Hook::OUTPUT, priority::DSTNAT);
-            let mut batch = Batch::new();
-            batch.add(&table).add(&chain);
-            for port in FIRST..FIRST + present {
-                let rule = Rule::new(&chain).matching(udp::dport().equal(Port(port)));
-                batch.add(&rule.dnat(guest.ip(), Some(Port(guest.port()))));
-            }
-            Ok(Nft::open()?.commit(&mut batch)?)
-        })
-    }
-
-    fn new(
-        present: u16,
-        lead: impl FnOnce(&mut Host, SocketAddr) -> Result<()> + Send,
-    ) -> Result<Self> {
-        let netns = NetNs::new()?;
-        let (host, tap, known) = inside(&netns, || {
-            let loopback = IfIndex::new(LOOPBACK)?;
-            Rtnl::open()?.apply(|changes| {
-                changes.set_link(&LinkChange::new(loopback).up());
-                let net = ipnet::Ipv4Net::new_assert(NODE, 32);
-                changes.add_address(&Address::new(loopback, net.into()));
-            })?;
+        Self::new(present, || {
             let mut host = Host::open(Owner::new("bench")?)?;
-            let guest = host.attach(&Guest::new("hello-world")?)?;
-            let tap = host.open_tap(&guest, |options| options)?;
-            lead(&mut host, SocketAddr::new(guest.ipv4().into(), GUEST_PORT))?;
-            Ok((host, tap, UdpSocket::bind((NODE, 0))?))
+            let guests = present.min(GUESTS_MOST);
+            let names = (1..=guests).map(|number| Guest::new(&format!("guest-{number}")));
+            let guests = host.attach_all(&names.collect::<std::result::Result<Vec<_>, _>>()?)?;
+            let mut all = Vec::new();
+            // So that the last leads to the last.
+            let in_turn = guests.iter().rev().cycle();
+            for (port, guest) in (FIRST..FIRST + present).rev().zip(in_turn) {
+                let target = SocketAddr::new(guest.ipv4().into(), GUEST_PORT);
+                for protocol in [Protocol::Tcp, Protocol::Udp] {
+                    all.push(Exposure::new(protocol, port, target)?);
+                }
+            }
+            host.expose_all(&all)?;
+            let last = guests.last().ok_or("no guest")?;
+            let tap = host.open_tap(last, TapOptions::nonblocking)?;
+            let seat = Seat {
+                mac: last.mac(),
+                address: last.ipv4(),
+                gateway: last.gateway_ipv4(),
+            };
+            Ok((Some(host), tap, seat))
+        })
+    }
+
+    /// By the last of so many rules: a translation for each port, a permission
+    /// for each guest.
+    pub(crate) fn by_rules(present: u16) -> Result<Self> {
+        Self::new(present, || {
+            let name: IfName = "plain0".parse()?;
+            let tap = TapOptions::new(name).nonblocking().create()?;
+            let index = tap.index()?;
+            let mac = Mac::new([2, 0, 0, 0, 0, 1])?;
+            let mut rtnl = Rtnl::open()?;
+            rtnl.apply(|changes| {
+                changes.set_link(&LinkChange::new(index).up());
+                let net = Ipv4Net::new_assert(PLAIN_GATEWAY, 30);
+                changes.add_address(&Address::new(index, net.into()));
+                changes.replace_neighbour(&Neighbour::new(index, PLAIN_GUEST.into(), mac));
+            })?;
+            for link in [index, IfIndex::new(LINK)?] {
+                rtnl.apply(|changes| changes.set_ipv4(link, &[(Ipv4Setting::Forwarding, 1)]))?;
+            }
+            Nft::open()?.commit(&mut rules(present, name)?)?;
+            let seat = Seat {
+                mac,
+                address: PLAIN_GUEST,
+                gateway: PLAIN_GATEWAY,
+            };
+            Ok((None, tap, seat))
+        })
+    }
+
+    fn new(present: u16, lead: impl FnOnce() -> Result<Made> + Send) -> Result<Self> {
+        let (client, node, guest) = (NetNs::new()?, NetNs::new()?, NetNs::new()?);
+        let link = IfIndex::new(LINK)?;
+        let eth0: IfName = "eth0".parse()?;
+        inside(&node, || {
+            let veth = NewLink::veth(eth0, eth0).index(link).peer_index(link);
+            Rtnl::open()?.apply(|changes| changes.add_link(&veth.peer_netns(&client)))?;
+            Ok(())
         })?;
-        let to = SocketAddr::new(IpAddr::V4(NODE), FIRST + present - 1);
+        let clients = (0..CLIENTS).map(self::client).collect();
+        for (netns, addresses) in [(&node, vec![NODE]), (&client, clients)] {
+            inside(netns, || {
+                Rtnl::open()?.apply(|changes| {
+                    changes.set_link(&LinkChange::new(link).up());
+                    for address in addresses {
+                        let net = Ipv4Net::new_assert(address, 24);
+                        changes.add_address(&Address::new(link, net.into()));
+                    }
+                })?;
+                Ok(())
+            })?;
+        }
+        let (host, tap, seat) = inside(&node, lead)?;
+        let (inner, listener) = inside(&guest, || boot(&seat))?;
+        let known = inside(&client, || Ok(UdpSocket::bind((CLIENT, 0))?))?;
         let mut path = Self {
-            netns,
+            client,
+            _node: node,
             _host: host,
-            tap,
-            to,
+            wire: Wire {
+                host: tap,
+                guest: inner,
+            },
+            listener,
+            to: SocketAddr::new(IpAddr::V4(NODE), FIRST + present - 1),
             known,
+            begun: 0,
         };
+        // Whoever is asked for by ARP is known from then on.
+        path.connects()?;
         path.established()?;
         Ok(path)
     }
 
     /// How long packets take of which each begins a flow.
     pub(crate) fn new_flows(&mut self) -> Result<Duration> {
-        let to = self.to;
-        let tap = &self.tap;
-        inside(&self.netns, || {
-            let sockets: Vec<UdpSocket> = (0..AT_ONCE)
-                .map(|_| UdpSocket::bind((NODE, 0)))
-                .collect::<Result<_, _>>()?;
-            let start = Instant::now();
-            for socket in &sockets {
-                socket.send_to(b"new", to)?;
-            }
-            drain(tap)?;
-            Ok(start.elapsed())
-        })
+        self.begun = (self.begun + 1) % CLIENTS;
+        let from = client(self.begun);
+        let sockets: Vec<UdpSocket> = inside(&self.client, || {
+            let sockets = (0..AT_ONCE).map(|_| UdpSocket::bind((from, 0)));
+            Ok(sockets.collect::<io::Result<_>>()?)
+        })?;
+        let start = Instant::now();
+        for socket in &sockets {
+            socket.send_to(b"new", self.to)?;
+        }
+        self.wire.drain()?;
+        Ok(start.elapsed())
     }
 
     /// How long packets of one flow take.
@@ -108,22 +191,226 @@ impl Path {
         for _ in 0..AT_ONCE {
             self.known.send_to(b"known", self.to)?;
         }
-        drain(&self.tap)?;
+        self.wire.drain()?;
         Ok(start.elapsed())
+    }
+
+    /// How long it takes until so many TCP connections were accepted.
+    pub(crate) fn connects(&mut self) -> Result<Duration> {
+        let sockets = inside(&self.client, || {
+            let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+            let one =
+                || rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None);
+            Ok((0..AT_ONCE)
+                .map(|_| one())
+                .collect::<std::result::Result<Vec<_>, _>>()?)
+        })?;
+        let start = Instant::now();
+        for socket in &sockets {
+            match rustix::net::connect(socket, &self.to) {
+                Ok(()) | Err(rustix::io::Errno::INPROGRESS) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let mut accepted = Vec::with_capacity(AT_ONCE.into());
+        while accepted.len() < usize::from(AT_ONCE) {
+            self.wire.carry()?;
+            while let Some(one) = ready(self.listener.accept())? {
+                accepted.push(one);
+            }
+            waited(start)?;
+        }
+        let taken = start.elapsed();
+        // Reset, so that no port waits for its time.
+        for socket in &sockets {
+            rustix::net::sockopt::set_socket_linger(socket, Some(Duration::ZERO))?;
+        }
+        drop(sockets);
+        self.wire.carry()?;
+        Ok(taken)
+    }
+
+    /// How long it takes to send [`BULK`] bytes over one connection.
+    pub(crate) fn bulk(&mut self) -> Result<Duration> {
+        let (mut sender, mut receiver) = self.connection()?;
+        let piece = vec![0; 65_536];
+        let (mut sent, mut received) = (0, 0);
+        let mut buffer = vec![0; 1 << 20];
+        let start = Instant::now();
+        while received < BULK {
+            while sent < BULK {
+                match ready(sender.write(&piece))? {
+                    Some(length) => sent += length,
+                    None => break,
+                }
+            }
+            self.wire.carry()?;
+            while let Some(length) = ready(receiver.read(&mut buffer))? {
+                received += length;
+            }
+            waited(start)?;
+        }
+        let taken = start.elapsed();
+        rustix::net::sockopt::set_socket_linger(&sender, Some(Duration::ZERO))?;
+        drop(sender);
+        self.wire.carry()?;
+        Ok(taken)
+    }
+
+    fn connection(&mut self) -> Result<(TcpStream, TcpStream)> {
+        let sender = inside(&self.client, || {
+            let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+            Ok(rustix::net::socket_with(
+                AddressFamily::INET,
+                SocketType::STREAM,
+                flags,
+                None,
+            )?)
+        })?;
+        match rustix::net::connect(&sender, &self.to) {
+            Ok(()) | Err(rustix::io::Errno::INPROGRESS) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let start = Instant::now();
+        loop {
+            self.wire.carry()?;
+            if let Some((receiver, _)) = ready(self.listener.accept())? {
+                receiver.set_nonblocking(true)?;
+                return Ok((sender.into(), receiver));
+            }
+            waited(start)?;
+        }
     }
 }
 
-/// Reads until all packets have come; others, such as router solicitations,
-/// do not count.
-fn drain(tap: &Tap) -> Result<()> {
-    let mut frame = [0; 2048];
-    let mut come = 0;
-    while come < AT_ONCE {
-        let length = tap.receive(&mut frame)?;
-        // Ethernet's type IPv4, and UDP in it.
-        if length > 23 && frame[12..14] == [0x08, 0x00] && frame[23] == 17 {
-            come += 1;
+impl Wire {
+    /// Reads what comes for the guest until all UDP packets have; others, such
+    /// as router solicitations, do not count.
+    fn drain(&self) -> Result<()> {
+        let start = Instant::now();
+        let mut frame = [0; 2048];
+        let mut come = 0;
+        while come < AT_ONCE {
+            match ready(self.host.receive(&mut frame))? {
+                // Ethernet's type IPv4, and UDP in it.
+                Some(length) if length > 23 && frame[12..14] == [0x08, 0x00] && frame[23] == 17 => {
+                    come += 1;
+                }
+                Some(_) => {}
+                None => waited(start)?,
+            }
         }
+        Ok(())
+    }
+
+    /// Carries frames until neither side has any.
+    fn carry(&self) -> Result<()> {
+        let mut frame = [0; 2048];
+        let mut idle = false;
+        while !idle {
+            idle = true;
+            for (from, to) in [(&self.host, &self.guest), (&self.guest, &self.host)] {
+                while let Some(length) = ready(from.receive(&mut frame))? {
+                    idle = false;
+                    // A frame that the other side does not take is lost, as on
+                    // a wire.
+                    ready(to.send(&frame[..length]))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One of the client's addresses.
+fn client(number: u8) -> Ipv4Addr {
+    Ipv4Addr::from(u32::from(CLIENT) + u32::from(number))
+}
+
+/// The guest's kernel: an interface, and whoever listens.
+fn boot(seat: &Seat) -> Result<(Tap, TcpListener)> {
+    let name: IfName = "eth0".parse()?;
+    let tap = TapOptions::new(name).mac(seat.mac).nonblocking().create()?;
+    let index = tap.index()?;
+    Rtnl::open()?.apply(|changes| {
+        changes.set_link(&LinkChange::new(index).up());
+        let net = Ipv4Net::new_assert(seat.address, 30);
+        changes.add_address(&Address::new(index, net.into()));
+        let any = Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0);
+        changes.add_route(&Route::new(any.into()).via(seat.gateway.into()));
+    })?;
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let listener = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
+    rustix::net::bind(&listener, &SocketAddr::from((seat.address, GUEST_PORT)))?;
+    rustix::net::listen(&listener, 2 * i32::from(AT_ONCE))?;
+    Ok((tap, listener.into()))
+}
+
+/// One rule for each port and one for each guest, the meant ones last.
+fn rules(present: u16, tap: IfName) -> Result<Batch> {
+    let table = Table::new(Family::INET, Name::constant("linear"));
+    let base = |name, kind, hook, at| Chain::base(&table, Name::constant(name), kind, hook, at);
+    let translate = base(
+        "translate",
+        ChainType::NAT,
+        Hook::PREROUTING,
+        priority::DSTNAT,
+    );
+    let forward = base(
+        "forward",
+        ChainType::FILTER,
+        Hook::FORWARD,
+        priority::FILTER,
+    );
+    let forward = forward.policy(tapwire::nft::Policy::DROP);
+    let mut batch = Batch::new();
+    batch.add(&table).add(&translate).add(&forward);
+    for port in FIRST..FIRST + present {
+        let to = (PLAIN_GUEST.into(), Some(Port(GUEST_PORT)));
+        let rule = Rule::new(&translate).matching(tcp::dport().equal(Port(port)));
+        batch.add(&rule.dnat(to.0, to.1));
+        let rule = Rule::new(&translate).matching(udp::dport().equal(Port(port)));
+        batch.add(&rule.dnat(to.0, to.1));
+    }
+    for other in 1..present.min(GUESTS_MOST) {
+        let other: IfName = format!("other{other}").parse()?;
+        batch.add(
+            &Rule::new(&forward)
+                .matching(meta::oifname().equal(other))
+                .accept(),
+        );
+        batch.add(
+            &Rule::new(&forward)
+                .matching(meta::iifname().equal(other))
+                .accept(),
+        );
+    }
+    batch.add(
+        &Rule::new(&forward)
+            .matching(meta::oifname().equal(tap))
+            .accept(),
+    );
+    batch.add(
+        &Rule::new(&forward)
+            .matching(meta::iifname().equal(tap))
+            .accept(),
+    );
+    Ok(batch)
+}
+
+/// Nothing, where there is nothing yet.
+fn ready<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Something is lost, and nothing is measured.
+fn waited(start: Instant) -> Result<()> {
+    if start.elapsed() > Duration::from_secs(20) {
+        return Err("packets do not arrive".into());
     }
     Ok(())
 }

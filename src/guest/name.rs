@@ -42,7 +42,8 @@ impl GuestName {
                 "holds something other than letters, digits, dots, dashes and underscores",
             ));
         }
-        if name.parse::<Ipv4Addr>().is_ok() {
+        let numeric = |byte: u8| byte.is_ascii_digit() || byte == b'.';
+        if name.bytes().all(numeric) && name.parse::<Ipv4Addr>().is_ok() {
             return Err(invalid("is an address"));
         }
         Ok(())

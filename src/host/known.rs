@@ -200,7 +200,7 @@ impl Known {
     pub(super) fn set_special(&mut self, key: Key, special: bool) {
         if special {
             self.special.insert(key);
-        } else {
+        } else if !self.special.is_empty() {
             self.special.remove(&key);
         }
     }

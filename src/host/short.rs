@@ -12,7 +12,7 @@ use super::Host;
 use crate::error::{Conflict, Error};
 use crate::exposure::{Exposure, Mapping};
 use crate::guest::GuestName;
-use crate::layout::{Note, Side, claim_element, note};
+use crate::layout::{Note, Side, claim_element, key_of, note};
 use crate::nft::{Comment, Element};
 
 /// Ports that exposures claim, each with the place of its exposure in a list.
@@ -132,8 +132,7 @@ impl Host {
         let Some(side) = sides.find(|side| is_of(claim, side)) else {
             return Ok(());
         };
-        let key = *claim_element(claim, None).key();
-        let Some(element) = self.nft.get_element(&side.dnat, key)? else {
+        let Some(element) = self.nft.get_element(&side.dnat, key_of(claim))? else {
             return Ok(());
         };
         // Of an exposure on several host addresses this is a part.
@@ -211,7 +210,7 @@ impl Host {
         self.batch.based_on(generation);
         for side in &self.layout.sides {
             let theirs = claims.iter().filter(|(_, claim)| is_of(claim, side));
-            let keys = theirs.map(|(_, claim)| Element::new(*claim_element(claim, None).key()));
+            let keys = theirs.map(|(_, claim)| Element::new(key_of(claim)));
             self.batch.delete_elements(&side.dnat, keys);
         }
         let gone = claims.len();

@@ -1,6 +1,7 @@
 //! Comments of tables, chains, rules, sets and elements.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
 use crate::error::Invalid;
@@ -20,7 +21,7 @@ pub const COMMENT_MAX: usize = 127;
 /// assert!(Comment::new("\" drop").is_err());
 /// # Ok::<(), tapwire::error::Invalid>(())
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy)]
 pub struct Comment {
     bytes: [u8; COMMENT_MAX],
     length: u8,
@@ -102,6 +103,20 @@ impl Comment {
         self.bytes
             .get(..usize::from(self.length))
             .unwrap_or_default()
+    }
+}
+
+impl PartialEq for Comment {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Comment {}
+
+impl Hash for Comment {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
     }
 }
 

@@ -190,12 +190,13 @@ impl Socket {
     }
 
     /// Receives one datagram that can only be an acknowledgement, in one
-    /// system call.
+    /// system call. Unlike what several may send, it comes from the kernel:
+    /// nobody else can send to a single socket that is connected to it.
     ///
     /// # Errors
     /// As [`receive`](Self::receive).
     pub fn receive_acknowledgement(&self, buffer: &mut Vec<u8>) -> io::Result<()> {
-        self.patiently(|socket| receive_into(socket, buffer, REPLY_CAPACITY))
+        self.receive_one(buffer, REPLY_CAPACITY)
     }
 
     /// Receives one datagram that answers a question for one thing, in one
@@ -204,7 +205,7 @@ impl Socket {
     /// # Errors
     /// As [`receive`](Self::receive); `EMSGSIZE` for more than 128 KiB.
     pub fn receive_answer(&self, buffer: &mut Vec<u8>) -> io::Result<()> {
-        self.patiently(|socket| receive_into(socket, buffer, ANSWER_CAPACITY))
+        self.receive_one(buffer, ANSWER_CAPACITY)
     }
 
     /// Enlarges the receive buffer to hold `bytes` of kernel accounting, as
@@ -227,6 +228,22 @@ impl Socket {
     /// gone.
     pub(crate) fn close_in_place(&mut self) {
         self.close_in_place = true;
+    }
+
+    fn receive_one(&self, buffer: &mut Vec<u8>, capacity: usize) -> io::Result<()> {
+        buffer.clear();
+        buffer.reserve(capacity);
+        let mut start = None;
+        loop {
+            match self.inner.recv(buffer, libc::MSG_TRUNC) {
+                Ok(length) if length <= buffer.len() => return Ok(()),
+                Ok(_) => return Err(io::Error::from_raw_os_error(libc::EMSGSIZE)),
+                Err(error)
+                    if error.kind() == io::ErrorKind::Interrupted
+                        && start.get_or_insert_with(Instant::now).elapsed() < self.timeout => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Repeats `receive` when a signal interrupts it or the sender is not the
@@ -345,8 +362,8 @@ impl AsFd for Socket {
     }
 }
 
-/// Receives a datagram of up to `length` bytes. A longer one is an error,
-/// never a shorter value.
+/// Receives a datagram of up to `length` bytes and its sender. A longer one is
+/// an error, never a shorter value.
 fn receive_into(
     socket: &netlink_sys::Socket,
     buffer: &mut Vec<u8>,
@@ -375,6 +392,19 @@ mod tests {
         socket.set_timeout(Duration::from_millis(5)).unwrap();
         let error = socket.receive(&mut Vec::new()).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::EAGAIN));
+    }
+
+    // What is received without looking at the sender depends on it.
+    #[test]
+    fn nobody_but_the_kernel_can_send_to_it() {
+        let socket = Socket::open(Protocol::Route).unwrap();
+        let mut other = netlink_sys::Socket::new(libc::NETLINK_ROUTE.try_into().unwrap()).unwrap();
+        other.bind_auto().unwrap();
+        let address = SocketAddr::new(socket.port().unwrap(), 0);
+        let error = other.send_to(&[0; 16], &address, 0).unwrap_err();
+        // Without privilege, it may not send to any.
+        let refused = [libc::ECONNREFUSED, libc::EPERM];
+        assert!(refused.contains(&error.raw_os_error().unwrap()), "{error}");
     }
 
     #[test]

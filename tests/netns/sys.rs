@@ -36,6 +36,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         deleted_device_is_told,
         host_answers_a_frame_that_the_guest_sends,
         work_in_a_namespace_leaves_the_caller_where_it_was,
+        namespace_is_current_for_the_threads_in_it,
     ]
 }
 
@@ -327,6 +328,20 @@ fn host_answers_a_frame_that_the_guest_sends() {
     assert_eq!(length, 42);
     assert_eq!(frame[22..28], mac.octets());
     assert_eq!(frame[28..32], [10, 0, 0, 1]);
+}
+
+fn namespace_is_current_for_the_threads_in_it() {
+    let (here, other) = (NetNs::current().unwrap(), NetNs::new().unwrap());
+    assert!(here.is_current().unwrap());
+    assert!(!other.is_current().unwrap());
+    other
+        .run(|| {
+            assert!(other.is_current().unwrap());
+            assert!(!here.is_current().unwrap());
+            let by_path = NetNs::open("/proc/thread-self/ns/net").unwrap();
+            assert!(by_path.is_current().unwrap());
+        })
+        .unwrap();
 }
 
 fn work_in_a_namespace_leaves_the_caller_where_it_was() {

@@ -4,7 +4,6 @@
 
 use std::hint::black_box;
 use std::net::Ipv4Addr;
-use std::time::Duration;
 
 use ::netlink_bindings::nftables::{Chained, Nfgenmsg};
 use ::nlink::netlink::nftables::types::{self, Family};
@@ -83,7 +82,7 @@ pub(crate) fn nlink() -> Result<Vec<Rival>> {
                 .dnat(GUEST, Some(GUEST_PORT));
             transaction = transaction.add_rule(rule);
         }
-        black_box(transaction);
+        drop(black_box(transaction));
     })])
 }
 

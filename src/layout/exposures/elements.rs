@@ -216,17 +216,21 @@ pub(crate) fn note<'n>(exposure: &'n Exposure, guest: &'n str) -> Note<'n> {
 /// The element that claims a port of the host, and leads it to a guest.
 pub(crate) fn claim_element(mapping: &Mapping, comment: Option<Comment>) -> Element {
     let port = Port(mapping.guest_port.get());
-    let key = claim_key(
-        mapping.protocol,
-        mapping.host_address,
-        mapping.host_port.get(),
-    );
-    let element = Element::new(key);
+    let element = Element::new(key_of(mapping));
     let element = match mapping.guest_address {
         IpAddr::V4(guest) => element.data(Data::from((guest, port))),
         IpAddr::V6(guest) => element.data(Data::from((guest, port))),
     };
     noted(element, comment)
+}
+
+/// The key of the element that claims a port.
+pub(crate) fn key_of(mapping: &Mapping) -> Data {
+    claim_key(
+        mapping.protocol,
+        mapping.host_address,
+        mapping.host_port.get(),
+    )
 }
 
 /// The key of a claim.

@@ -6,7 +6,7 @@ mod parts;
 mod read;
 mod sides;
 
-pub(crate) use elements::{Seat, claim_element, note};
+pub(crate) use elements::{Seat, claim_element, key_of, note};
 pub(crate) use note::Note;
 pub(crate) use parts::{
     Place, is_part, read_allowed, read_claim, read_slot, read_span, read_special,

@@ -9,7 +9,7 @@ use super::elements::claim_key;
 use super::sides::{SLOTS, Side};
 use crate::exposure::{Key, Mapping, Ports, Protocol};
 use crate::layout::{take_ipv4, take_ipv6, take_port};
-use crate::nft::{Data, Element, Value};
+use crate::nft::{Comment, Data, Element, Value};
 
 /// A port or several of the host, as keys have them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -57,7 +57,13 @@ pub(crate) fn read_claim(side: &Side, element: &Element) -> Option<Mapping> {
 /// Whether a claim is one of several that an exposure has in a family: of host
 /// addresses, or of ports.
 pub(crate) fn is_part(claim: &Element) -> bool {
-    let note = claim.current_comment().and_then(Note::read);
+    // Of most, nothing but the guest's name is noted.
+    let says_more = |comment: &&Comment| {
+        let text = comment.as_bytes();
+        text.starts_with(b"+") || text.contains(&b' ')
+    };
+    let comment = claim.current_comment().filter(says_more);
+    let note = comment.and_then(Note::read);
     note.is_some_and(|note| note.group.is_some() || note.ports.is_some())
 }
 

@@ -70,6 +70,8 @@ impl Expr {
                 .any(|attribute| attribute.is_ok_and(|attribute| attribute.kind() == kind))
         };
         let known = match name {
+            // First, since each element of many may have one.
+            Counter::NAME => Counter::decode(data)?.into(),
             Payload::NAME if stores(NFTA_PAYLOAD_SREG.kind()) => PayloadSet::decode(data)?.into(),
             Payload::NAME => Payload::decode(data)?.into(),
             Meta::NAME if stores(NFTA_META_SREG.kind()) => MetaSet::decode(data)?.into(),
@@ -96,7 +98,6 @@ impl Expr {
             Lookup::NAME => Lookup::decode(data)?.into(),
             Dynset::NAME => Dynset::decode(data)?.canonical().into(),
             Objref::NAME => Objref::decode(data)?.into(),
-            Counter::NAME => Counter::decode(data)?.into(),
             Quota::NAME => Quota::decode(data)?.canonical().into(),
             Last::NAME => Last::decode(data)?.into(),
             Limit::NAME => Limit::decode(data)?.into(),
