@@ -113,7 +113,7 @@ fn reset_tells_what_was_counted_once() {
 fn destroy_without_its_messages_meets_elements_that_go_by_themselves() {
     let mut nft = begin();
     nft.without_destroy();
-    let waning = Set::new(&table(), name("waning"), DataType::IPV4_ADDR).timeout(60_000);
+    let waning = Set::new(&table(), name("waning"), &[DataType::IPV4_ADDR]).timeout(60_000);
     let mut batch = Batch::new();
     batch.add(&waning);
     nft.commit(&mut batch).unwrap();
