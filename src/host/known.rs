@@ -8,7 +8,6 @@ use super::Host;
 use crate::error::Error;
 use crate::exposure::{Destination, Key, Mapping};
 use crate::guest::{Attachment, Connection, Elsewhere, Guest, GuestName, read_alias};
-use crate::hash;
 use crate::layout::{
     Listing, Seat, is_part, read_claim, read_guard, read_self, read_slot, read_span, read_special,
 };
@@ -23,7 +22,7 @@ pub(super) struct Known {
     generation: u32,
     guests: BTreeMap<u32, Attachment>,
     by_name: HashMap<Box<str>, u32>,
-    by_address: hash::Map<IpAddr, u32>,
+    by_address: foldhash::HashMap<IpAddr, u32>,
     /// Who names a guest of this name as a peer.
     naming: HashMap<Box<str>, BTreeSet<u32>>,
     /// No slot below is free.
@@ -32,10 +31,10 @@ pub(super) struct Known {
     /// believe; how many do.
     gateways: HashMap<IpAddr, usize>,
     /// The claimed ports, and where they lead; of several guests the first.
-    exposures: hash::Map<Key, SocketAddr>,
+    exposures: foldhash::HashMap<Key, SocketAddr>,
     /// Those of which the kernel knows more than where they lead, or which are
     /// parts of exposures that have several.
-    special: hash::Set<Key>,
+    special: foldhash::HashSet<Key>,
     /// The addresses of guests that serve a loopback address of the host, or
     /// did since this was read.
     on_loopback: HashSet<IpAddr>,

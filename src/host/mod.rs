@@ -184,6 +184,11 @@ impl Host {
         Ok(None)
     }
 
+    /// A handle that makes nothing until it is told to change something.
+    pub(crate) fn unopened(settings: Settings) -> Result<Self, Error> {
+        Self::new(settings)
+    }
+
     /// A handle that has changed nothing yet.
     fn new(settings: Settings) -> Result<Self, Error> {
         let Settings {

@@ -116,7 +116,8 @@ impl Nft {
 
     /// Sends `requests` without `destroy`. The things that it looks for may
     /// change meanwhile: then it looks again, unless the batch itself is based
-    /// on a generation.
+    /// on a generation. An element may also go by itself, which is no change of
+    /// generation.
     fn send_emulated(
         &mut self,
         requests: &Requests,
@@ -131,10 +132,16 @@ impl Nft {
             let stale = |(place, refusal): &(usize, Refusal)| {
                 *place == 0 && refusal.errno() == libc::ERESTART
             };
-            if refusals.iter().any(stale) && before.is_none() && attempts < STALE_ATTEMPTS {
+            let original = |place: usize| emulated.places.get(place).copied().unwrap_or(place);
+            let went_by_itself = |(place, refusal): &(usize, Refusal)| {
+                let message = requests.message(original(*place));
+                refusal.errno() == libc::ENOENT && message.is_some_and(|it| is_destroy(&it))
+            };
+            let again = refusals.iter().any(stale) && before.is_none()
+                || refusals.iter().any(went_by_itself);
+            if again && attempts < STALE_ATTEMPTS {
                 continue;
             }
-            let original = |place: usize| emulated.places.get(place).copied().unwrap_or(place);
             return Ok(refusals
                 .into_iter()
                 .map(|(place, refusal)| (original(place), refusal))

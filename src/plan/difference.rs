@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::ptr;
 
-use crate::hash;
 use crate::layout::{Layout, Listing};
 use crate::nft::{Element, Set};
 
@@ -26,14 +25,14 @@ pub(super) struct Comparison<'a> {
 struct Compared<'a> {
     set: &'a Set,
     listed: &'a [Element],
-    places: hash::Map<Place<'a>, usize>,
+    places: foldhash::HashMap<Place<'a>, usize>,
     /// Who wants each of the listed ones, if anyone does.
     wanted_by: Vec<Option<usize>>,
     /// Whether each of the listed ones is there in another form than wanted.
     replaced: Vec<bool>,
     add: Vec<Element>,
     /// Who wants those that are not there.
-    added_by: hash::Map<Place<'static>, usize>,
+    added_by: foldhash::HashMap<Place<'static>, usize>,
 }
 
 /// What an element meets when it is put beside what is there.
@@ -63,7 +62,7 @@ impl<'a> Comparison<'a> {
                 wanted_by: vec![None; listed.len()],
                 replaced: vec![false; listed.len()],
                 add: Vec::new(),
-                added_by: hash::Map::default(),
+                added_by: foldhash::HashMap::default(),
             }
         });
         Self {

@@ -97,8 +97,13 @@ impl RedirectPlan {
         meshes([&interface, &interface], Passing::Filters)
     }
 
-    pub(super) fn tap_name(&self) -> Result<IfName, Invalid> {
+    pub(crate) fn tap_name(&self) -> Result<IfName, Invalid> {
         self.tap.name_for(&self.pod)
+    }
+
+    /// Looks for what makes it impossible.
+    pub(crate) fn look(&self, rtnl: &mut Rtnl) -> Result<(), Error> {
+        self.check(rtnl).map(drop)
     }
 
     /// Looks for what makes it impossible; gives the parts that are there

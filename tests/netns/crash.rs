@@ -3,7 +3,6 @@
 //!
 //! The agent is the example `riklet`, or this very program.
 
-use std::fs;
 use std::process::Output;
 
 use libtest_mimic::Trial;
@@ -18,6 +17,7 @@ use crate::moments::{
 use crate::planner;
 use crate::snapshot::Snapshot;
 use crate::support::{feed, forget_names, run, trials};
+use crate::upgrade::as_here;
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = trials![needs ["strace", "nft", "ip"]:
@@ -263,15 +263,8 @@ fn killed_plan_of_namespaces_is_completed_by_the_next() {
 fn killed_takeover_of_the_first_layout_is_completed_by_the_next() {
     Rebuild {
         spoil: || {
-            let mut first =
-                include_str!("../testdata/schema1.nft").replace("tcp . 8080", "tcp . 80");
-            // Before Linux 6.17 there is one switch for all interfaces.
-            if !fs::exists("/proc/sys/net/ipv6/conf/all/force_forwarding").unwrap() {
-                let place = first.find("set uplinks6").unwrap();
-                let rest = first.split_off(place);
-                let noted = "\"all\", \"eth0\" comment \"accept_ra 1\"";
-                first += &rest.replacen("\"eth0\"", noted, 1);
-            }
+            let first = as_here(include_str!("../testdata/schema1.nft"));
+            let first = first.replace("tcp . 8080", "tcp . 80");
             run("nft", &["flush", "ruleset"]);
             feed("nft", &["-f", "-"], &first);
         },

@@ -84,6 +84,8 @@ fn main() -> ExitCode {
         .or_else(masqueraded::be_agent)
         .or_else(redirected::be_agent)
         .or_else(segment::be_agent)
+        .or_else(interfaces::be_agent)
+        .or_else(passthrough::be_agent)
     {
         return code;
     }

@@ -64,13 +64,16 @@ fn port_is_never_closed_while_it_is_moved() {
                 outside.run(ask).unwrap()
             })
         });
-        for round in 0..100 {
+        let mut move_on = |round| {
             let [old, new] = [round, round + 1].map(|round| &shapes[round % shapes.len()]);
-            host.repoint(old, new, Flows::Drain).unwrap();
-            let listed = host.exposures().unwrap();
+            host.repoint(old, new, Flows::Drain)?;
+            let listed = host.exposures()?;
             assert_eq!((listed.len(), listed[0].exposure()), (1, new));
-        }
+            Ok::<_, tapwire::Error>(())
+        };
+        let moved = (0..100).try_for_each(&mut move_on);
         over.store(true, Ordering::Relaxed);
+        moved.unwrap();
         for client in clients {
             let asked = client.join().unwrap().unwrap();
             assert!(asked > 10, "{asked} connections are too few to tell");

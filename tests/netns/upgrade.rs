@@ -20,6 +20,17 @@ pub(crate) fn trials() -> Vec<Trial> {
 /// layout had them, with one exposure: `tcp/8080` of all addresses.
 const FIRST: &str = include_str!("../testdata/schema1.nft");
 
+/// Tables of an older layout as they are where the kernel has one switch for
+/// IPv6 forwarding on all interfaces (before Linux 6.17), or one for each.
+pub(crate) fn as_here(tables: &str) -> String {
+    if std::fs::exists("/proc/sys/net/ipv6/conf/all/force_forwarding").unwrap() {
+        return tables.to_owned();
+    }
+    let (before, noted) = tables.split_at(tables.find("set uplinks6").unwrap());
+    let all = "\"all\", \"eth0\" comment \"accept_ra 1\"";
+    before.to_owned() + &noted.replacen("\"eth0\"", all, 1)
+}
+
 /// As the second one had them.
 const SECOND: &str = include_str!("../testdata/schema2.nft");
 
@@ -49,7 +60,7 @@ fn take_over(older: &str) {
         .unwrap();
     assert!(before.contains("schema=4"), "{before}");
     drop(host);
-    let older = older.replace("tcp . 8080", "tcp . 80");
+    let older = as_here(older).replace("tcp . 8080", "tcp . 80");
     let load = || {
         run("nft", &["flush", "ruleset"]);
         feed("nft", &["-f", "-"], &older);

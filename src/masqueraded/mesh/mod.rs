@@ -88,6 +88,10 @@ impl Mesh {
     /// Istio's ambient mode, with its rules in the pod's namespace: connections
     /// of ztunnel's sockets, known by their mark, from whatever source; probes
     /// of the kubelet; and [`AMBIENT_PORTS`].
+    ///
+    /// This goes with Istio's rules as they redirect (`REDIRECT`). Older ones
+    /// with `TPROXY` take what the guest begins before anything here sees it,
+    /// for ones to the pod.
     pub fn ambient() -> Self {
         let probes = [IpAddr::from(PROBE4), PROBE6.into()];
         Self {
@@ -145,6 +149,7 @@ impl Mesh {
     /// What the guest begins by TCP with others than itself goes to this port
     /// of the pod, where the proxy takes it and asks the kernel for the address
     /// that was wanted (`SO_ORIGINAL_DST`). The guest is allowed that port.
+    /// (So Istio need not be told of the TAP by an annotation of the pod.)
     /// It stays limited to the prefixes that its
     /// [`Egress`](crate::Egress) has; behind which address it goes on is the
     /// proxy's matter.

@@ -1,8 +1,8 @@
 //! The owner's table for a mesh.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::answers::MARK;
 use super::{Mesh, Place};
@@ -152,6 +152,8 @@ struct Side {
     family: Family,
     saddr: Field,
     daddr: Field,
+    /// Addresses at which nobody meets but processes of the pod.
+    loopback: IpNet,
     /// The guest.
     own: IpAddr,
 }
@@ -162,12 +164,14 @@ fn sides(place: &Place<'_>) -> [Side; 2] {
             family: Family::IP,
             saddr: ip::saddr(),
             daddr: ip::daddr(),
+            loopback: IpNet::V4(LOOPBACK4),
             own: place.guest.ipv4().into(),
         },
         Side {
             family: Family::IP6,
             saddr: ip6::saddr(),
             daddr: ip6::daddr(),
+            loopback: IpNet::V6(LOOPBACK6),
             own: place.guest.ipv6().into(),
         },
     ]
@@ -214,12 +218,8 @@ impl Mesh {
             let connection = side
                 .of_family(output)
                 .matching(meta::mark().equal_under(Mark(mask), Mark(mark)))
+                .matching(side.daddr.not_within(side.loopback))
                 .matching(meta::l4proto().equal(L4Proto::TCP));
-            let connection = if side.own.is_ipv4() {
-                connection.matching(side.daddr.not_within(LOOPBACK_IPV4))
-            } else {
-                connection
-            };
             let marked = raised(
                 for_ports(connection, *ports),
                 Ct::new(Register::FIRST, CtKey::MARK),
@@ -308,7 +308,8 @@ fn batch_rules(batch: &Batch) -> Result<usize, Error> {
     Ok(rules)
 }
 
-const LOOPBACK_IPV4: IpNet = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8));
+const LOOPBACK4: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
+const LOOPBACK6: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128);
 
 /// Before the owner's own translations (-105, 95), and a mesh's (-100).
 const BEFORE_OWNER_DSTNAT: i32 = -106;

@@ -11,6 +11,7 @@ use tapwire::{Guest, Owner, Ports, Protocol};
 use crate::bridged::killed::TakeOver;
 use crate::bridged::pod;
 use crate::support::{run, trials};
+use crate::world::{SOON, within};
 
 pub(super) fn trials() -> Vec<Trial> {
     trials![needs ["strace", "ip", "nft"]:
@@ -31,7 +32,7 @@ const MASQUERADE: TakeOver = TakeOver {
     restore: || remove(Owner::new("vm")?),
     is_taken: || masquerade().plan().unwrap().is_empty(),
     dump: || pod::dump() + &rules(),
-    without_cables: || pod::without_cables() + &rules(),
+    without_cables: || settled() + &rules(),
 };
 
 /// All that a mesh can have.
@@ -41,6 +42,20 @@ fn masquerade() -> Masquerade {
         .carry(Protocol::Tcp, port)
         .carry(Protocol::Udp, port)
         .mesh(Mesh::ambient().source("127.0.0.6/32".parse().unwrap()))
+}
+
+/// What there is when the TAP has lost its cable, which it does a moment after
+/// its descriptor is closed: its routes tell of that.
+fn settled() -> String {
+    let mut before = String::new();
+    let settled = within(SOON, |_| {
+        let now = pod::without_cables();
+        let lost = run("ip", &["link"]).contains("vm-0: <NO-CARRIER");
+        let is_last = lost && now == before && !now.contains("tentative");
+        before.clone_from(&now);
+        is_last.then_some(now)
+    });
+    settled.expect("the TAP settles")
 }
 
 fn rules() -> String {

@@ -2,7 +2,7 @@
 
 use libtest_mimic::Trial;
 use tapwire::nft::expr::{Counter, Expr};
-use tapwire::nft::{Batch, Chain, Element, Family, NamedObject, ObjectType, Rule};
+use tapwire::nft::{Batch, Chain, DataType, Element, Family, NamedObject, ObjectType, Rule, Set};
 
 use super::{addresses, begin, host, name, table};
 use crate::support::trials;
@@ -14,6 +14,7 @@ pub(super) fn trials() -> Vec<Trial> {
     let alone = trials![
         single_things_are_found_by_their_names,
         destroy_works_without_its_messages,
+        destroy_without_its_messages_meets_elements_that_go_by_themselves,
         emulated_destroy_blames_the_original_operation,
     ];
     [resets, alone].into_iter().flatten().collect()
@@ -106,6 +107,26 @@ fn reset_tells_what_was_counted_once() {
     assert_eq!(packets, [0, 5]);
     let element = nft.get_element(&addresses(), host(2)).unwrap().unwrap();
     assert_eq!(element.counts().unwrap().packets, 0);
+}
+
+/// What times out while it is looked for does so in no generation.
+fn destroy_without_its_messages_meets_elements_that_go_by_themselves() {
+    let mut nft = begin();
+    nft.without_destroy();
+    let waning = Set::new(&table(), name("waning"), DataType::IPV4_ADDR).timeout(60_000);
+    let mut batch = Batch::new();
+    batch.add(&waning);
+    nft.commit(&mut batch).unwrap();
+    for _ in 0..40 {
+        let hosts = || (0..100).map(|number| Element::new(host(number)));
+        batch.add_elements(
+            &waning,
+            (0..100).map(|number| Element::new(host(number)).timeout(u64::from(number % 20) + 1)),
+        );
+        nft.commit(&mut batch).unwrap();
+        batch.destroy_elements(&waning, hosts());
+        nft.commit(&mut batch).unwrap();
+    }
 }
 
 fn destroy_works_without_its_messages() {
