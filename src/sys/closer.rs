@@ -4,12 +4,14 @@
 //! Such a thread lingers for a moment, in case another socket is let go: to
 //! wake it takes a tenth of the time that starting one does. Where all are
 //! busy waiting, another one is started, so that no socket waits for others.
+//! It ends after a while also where there is always another socket, since it
+//! holds the network namespace in which it was started.
 
 use std::mem;
 use std::process;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use netlink_sys::Socket;
 
@@ -36,19 +38,22 @@ pub(super) fn close(socket: Socket) {
         .stack_size(STACK)
         .spawn(move || {
             drop(socket);
-            while let Some(next) = next() {
+            let start = Instant::now();
+            while let Some(next) = next(start) {
                 drop(next);
             }
         });
     drop(closing);
 }
 
-/// The next socket to close; `None` when there was none for a while.
-fn next() -> Option<Socket> {
+/// The next socket to close; `None` when there was none for a while, or a
+/// thread that started then has closed enough.
+fn next(start: Instant) -> Option<Socket> {
+    let rest = LIFE.checked_sub(start.elapsed())?;
     let mut state = lock();
     state.idle = state.idle.saturating_add(1);
     let (mut state, _) = COME
-        .wait_timeout_while(state, LINGER, |state| state.left.is_empty())
+        .wait_timeout_while(state, LINGER.min(rest), |state| state.left.is_empty())
         .unwrap_or_else(PoisonError::into_inner);
     state.idle = state.idle.saturating_sub(1);
     state.left.pop()
@@ -82,3 +87,6 @@ const STACK: usize = 256 * 1024;
 /// As long as a thread waits for the next socket. Short, since a process with
 /// several threads cannot enter a user namespace.
 const LINGER: Duration = Duration::from_millis(100);
+
+/// No thread takes another socket when it is older.
+const LIFE: Duration = Duration::from_secs(1);

@@ -21,15 +21,35 @@ const KEY: [u8; 8] = {
 };
 
 /// A table with a set of protocols and ports, the keys that exposures have.
-fn table() -> Result<()> {
+///
+/// Each element counts, as those of exposures do.
+fn table() -> Result<tapwire::nft::Set> {
     let table = Table::new(tapwire::nft::Family::INET, Name::constant(TABLE));
     let key = [DataType::INET_PROTO, DataType::INET_SERVICE];
-    let ports = tapwire::nft::Set::new(&table, Name::constant(SET), &key).size(65_536);
+    let ports = tapwire::nft::Set::new(&table, Name::constant(SET), &key);
+    let ports = ports.size(65_536).counter();
     let mut batch = Batch::new();
     batch.add(&table).add(&ports);
     let present = (FIRST..FIRST + PRESENT).map(|port| Element::new((L4Proto::TCP, Port(port))));
     batch.add_elements(&ports, present);
-    Ok(Nft::open()?.commit(&mut batch)?)
+    Nft::open()?.commit(&mut batch)?;
+    Ok(ports)
+}
+
+pub(crate) fn ours() -> Result<Vec<Rival>> {
+    let (netns, (ports, mut nft)) = in_new_namespace(|| Ok((table()?, Nft::open()?)))?;
+    let element = Element::new((L4Proto::TCP, Port(PORT)));
+    let mut batch = Batch::new();
+    Ok(vec![Rival::new("tapwire, an element", 1, move || {
+        let _held = &netns;
+        let taken = time(|| {
+            batch.add_elements(&ports, [&element]);
+            Ok(nft.commit(&mut batch)?)
+        })?;
+        batch.delete_elements(&ports, [&element]);
+        nft.commit(&mut batch)?;
+        Ok(taken)
+    })])
 }
 
 pub(crate) fn nlink() -> Result<Vec<Rival>> {

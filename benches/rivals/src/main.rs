@@ -81,8 +81,9 @@ fn main() -> Result<()> {
     }
     let quick = std::env::args().any(|argument| argument == "--quick");
     let rounds = if quick { QUICK_ROUNDS } else { ROUNDS };
-    let more: [(&str, Join); 10] = [
+    let more: [(&str, Join); 11] = [
         ("tapwire", ours::join),
+        ("tapwire's elements", elements::ours),
         ("nlink", elements::nlink),
         ("netlink-bindings", elements::netlink_bindings),
         ("rtnetlink", elements::rtnetlink),
@@ -188,12 +189,15 @@ fn bounds(more: &[Line], encoding: &[Line]) {
     for line in more {
         let theirs = line.median.as_secs_f64();
         if line.name.starts_with("nlink") {
-            let ratio = ours / theirs;
-            say(
-                format!("an exposure / {}", line.name),
-                ratio,
-                ratio <= NEXT_TO_NLINK,
-            );
+            // An exposure has data and a comment besides.
+            for ours in more
+                .iter()
+                .filter(|it| it.name.starts_with("tapwire, an e"))
+            {
+                let ratio = ours.median.as_secs_f64() / theirs;
+                let what = format!("{} / {}", ours.name, line.name);
+                say(what, ratio, ratio <= NEXT_TO_NLINK);
+            }
         } else if line.name.starts_with("iptables") {
             let ratio = theirs / ours;
             say(
