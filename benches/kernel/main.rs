@@ -15,6 +15,7 @@ mod guests;
 mod handles;
 #[path = "../harness/mod.rs"]
 mod harness;
+mod pool;
 mod reconcile;
 mod twin;
 
@@ -34,13 +35,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut measured = Vec::new();
     let mut missed = Vec::new();
 
-    let groups: [(&str, MakeCases, usize); 8] = [
+    let groups: [(&str, MakeCases, usize); 9] = [
         ("exposure", exposures::cases, 2_000),
         ("clash", handles::clashes, 2_000),
         ("drop", handles::drops, 200),
         ("guest", guests::cases, 50),
         ("clone", clones::cases, 50),
         ("clones", clones::bulk, 5),
+        ("pool", pool::cases, 50),
         ("plan", reconcile::cases, 30),
         ("bulk", bulk::cases, 10),
     ];
