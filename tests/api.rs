@@ -5,8 +5,11 @@ use tapwire::bridged::{BridgePlan, Bridged, PodInterface};
 use tapwire::conn::{Connection, Exchange, Requests};
 use tapwire::conntrack::{Flow, FlowFilter};
 use tapwire::dhcp::{Responder, ResponderCounters};
+use tapwire::error::{Passing, Winner};
 use tapwire::guest::GuestConfig;
-use tapwire::interfaces::{AttachedInterface, Interface, Interfaces, InterfacesPlan, Method};
+use tapwire::interfaces::{
+    AttachedInterface, Device, Interface, Interfaces, InterfacesPlan, Method,
+};
 use tapwire::masqueraded::{Masquerade, MasqueradePlan, Masqueraded, Mesh};
 use tapwire::nft::{
     self, Batch, Chain, Element, Event, Flowtable, NamedObject, Nft, Rule, Set, Snapshot, Table,
@@ -16,12 +19,13 @@ use tapwire::redirected::{RedirectPlan, Redirected};
 use tapwire::route::tc::{Filter, Qdisc};
 use tapwire::route::{Address, Link, Neighbour, Route, RoutingRule, Rtnl, VirtualFunction, Watch};
 use tapwire::route::{BridgeOptions, BridgePort, FdbEntry, PortOptions, PortVlan};
-use tapwire::segment::{Overlay, Port, Segment};
+use tapwire::segment::{Overlay, Port, Segment, TapPort};
 use tapwire::sys::{Macvtap, NetNs, Offload, Socket, Tap, TapOptions};
 use tapwire::{
-    Attachment, Elsewhere, Error, Exposed, Exposure, Guest, Host, IfIndex, IfName, Mac, Networks,
-    Owner, Pool, PoolCounts, PoolError, PoolSettings, Proxied, ProxiedCounters, ProxiedHandle,
-    ProxiedNotice, ProxiedSettings, Relay, RelayCounters, RelaySettings, Settings, Topology,
+    Attachment, Conflict, Elsewhere, Error, Exposed, Exposure, Guest, Host, IfIndex, IfName, Mac,
+    Networks, Owner, Pool, PoolCounts, PoolError, PoolSettings, Proxied, ProxiedCounters,
+    ProxiedHandle, ProxiedNotice, ProxiedSettings, Relay, RelayCounters, RelaySettings, Settings,
+    Topology,
 };
 
 const fn handle<T: Send + 'static>() {}
@@ -47,6 +51,9 @@ const _: () = {
     handle::<NetNs>();
     handle::<Error>();
     value::<Attachment>();
+    value::<Conflict>();
+    value::<Passing>();
+    value::<Winner>();
     value::<BridgePlan>();
     value::<Bridged>();
     value::<PodInterface>();
@@ -61,6 +68,7 @@ const _: () = {
     value::<IfIndex>();
     value::<IfName>();
     value::<AttachedInterface>();
+    value::<Device>();
     value::<Interface>();
     value::<Interfaces>();
     value::<InterfacesPlan>();
@@ -108,6 +116,7 @@ const _: () = {
     value::<Segment>();
     value::<Overlay>();
     value::<Port>();
+    value::<TapPort>();
     value::<VirtualFunction>();
     value::<VirtualFunctions>();
     value::<PciAddress>();

@@ -17,4 +17,5 @@ pub(crate) mod program;
 pub(crate) mod progress;
 pub(crate) mod server;
 pub(crate) mod table;
+pub(crate) mod wire;
 pub(crate) mod workload;

@@ -1,10 +1,10 @@
 //! What is to be done, before anything is.
 
 use std::fmt;
-use std::fs;
 
 use super::parts::Parts;
-use crate::error::{Conflict, Error, Invalid};
+use crate::beside::meshes;
+use crate::error::{Conflict, Error, Invalid, Passing};
 use crate::guest::GuestConfig;
 use crate::pod::{self, Frames, LeftOut, PodInterface, PodTap, Queues, Role};
 use crate::route::Rtnl;
@@ -94,27 +94,31 @@ impl BridgePlan {
 
     /// What others have or do that touches the guest's packets without
     /// preventing the take-over: bridge netfilter, by which the rules of the
-    /// pod's namespace are applied to them.
+    /// pod's namespace are applied to them; and a mesh's rules there, which
+    /// they go past on their way through the bridge.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the interface's name makes no name for a bridge.
+    /// [`Error::Invalid`] if the interface's name makes no name for a bridge;
+    /// what listing chains and rules returns.
     pub fn conflicts(&self) -> Result<Vec<Conflict>, Error> {
-        let bridge = self.bridge_name()?;
-        let is_on = |path| fs::read_to_string(path).is_ok_and(|text| text.trim() != "0");
-        Ok([(false, IPTABLES), (true, IP6TABLES)]
-            .into_iter()
-            .filter(|&(_, path)| is_on(path))
-            .map(|(ipv6, _)| Conflict::BridgeNetfilter { bridge, ipv6 })
-            .collect())
+        let mut conflicts = pod::bridge_netfilter(self.bridge_name()?);
+        let interface = [(self.pod.name(), self.pod.index())];
+        conflicts.extend(meshes([&interface, &interface], Passing::Bridge)?);
+        Ok(conflicts)
     }
 
-    pub(super) fn bridge_name(&self) -> Result<IfName, Invalid> {
+    pub(crate) fn bridge_name(&self) -> Result<IfName, Invalid> {
         let made = || format!("twbr{}", self.pod.index()).parse();
         self.bridge.map_or_else(made, Ok)
     }
 
-    pub(super) fn tap_name(&self) -> Result<IfName, Invalid> {
+    pub(crate) fn tap_name(&self) -> Result<IfName, Invalid> {
         self.tap.name_for(&self.pod)
+    }
+
+    /// Looks for what makes it impossible.
+    pub(crate) fn look(&self, rtnl: &mut Rtnl) -> Result<(), Error> {
+        self.check(rtnl).map(drop)
     }
 
     /// Looks for what makes it impossible; gives the parts that are there
@@ -165,6 +169,3 @@ impl fmt::Display for BridgePlan {
             .try_for_each(|left_out| writeln!(f, "the guest is not told: {left_out}"))
     }
 }
-
-const IPTABLES: &str = "/proc/sys/net/bridge/bridge-nf-call-iptables";
-const IP6TABLES: &str = "/proc/sys/net/bridge/bridge-nf-call-ip6tables";

@@ -27,6 +27,7 @@ mod wire;
 
 pub use exposures::Exposed;
 pub use ownership::Ownership;
+pub(crate) use plan::has_ipv6;
 pub use traffic::{Dropped, Traffic};
 pub use watch::Watch;
 
@@ -73,8 +74,6 @@ pub struct Host {
     known: Known,
     /// The generation at which the tables were last seen to be in order.
     settled: Option<u32>,
-    /// The layout's own rules, once they were needed.
-    own: Option<rebuild::Own>,
     /// What was done to the host, in case someone takes the tables away.
     kept: Listing,
     /// Whether flows were looked for that a killed agent left.
@@ -185,6 +184,11 @@ impl Host {
         Ok(None)
     }
 
+    /// A handle that makes nothing until it is told to change something.
+    pub(crate) fn unopened(settings: Settings) -> Result<Self, Error> {
+        Self::new(settings)
+    }
+
     /// A handle that has changed nothing yet.
     fn new(settings: Settings) -> Result<Self, Error> {
         let Settings {
@@ -210,7 +214,6 @@ impl Host {
             ownership,
             known: Known::default(),
             settled: None,
-            own: None,
             kept: Listing::default(),
             swept: false,
             claims: Vec::new(),

@@ -547,7 +547,7 @@ fn check_kind(guest: &Attachment, link: Option<&Link>) -> Result<(), Error> {
 }
 
 /// Whether the kernel has IPv6; in the calling thread's namespace.
-fn has_ipv6() -> bool {
+pub(crate) fn has_ipv6() -> bool {
     !matches!(
         ipv6_setting(LOOPBACK, Ipv6Setting::DisableIpv6),
         Err(Error::Unsupported { .. })

@@ -3,15 +3,21 @@
 //! ```no_run
 //! use tapwire::interfaces::{Interface, Interfaces};
 //! use tapwire::masqueraded::Masquerade;
+//! use tapwire::passthrough::MacvtapOptions;
+//! use tapwire::route::MacvtapMode;
 //! use tapwire::{Guest, Owner};
 //! let pod = Masquerade::new(Owner::new("vm")?, Guest::new("web-0")?);
 //! let interfaces = Interfaces::new()
 //!     .with(Interface::masqueraded("eth0".parse()?, pod).default_route())
 //!     .with(Interface::bridged("eth1".parse()?, "net1".parse()?))
+//!     .with(Interface::macvtap(
+//!         "eth2".parse()?,
+//!         MacvtapOptions::new("guest2".parse()?, "net2".parse()?, MacvtapMode::BRIDGE),
+//!     ))
 //!     .tap_owner(107);
 //! print!("{}", interfaces.plan()?);
 //! for attached in interfaces.apply()? {
-//!     println!("{}: {} by {}", attached.name(), attached.tap(), attached.method());
+//!     println!("{}: {} by {}", attached.name(), attached.device(), attached.method());
 //! }
 //! # Ok::<(), tapwire::Error>(())
 //! ```
@@ -19,22 +25,33 @@
 //! All of it is looked at before anything is changed: names, default routes,
 //! MAC addresses, and what two interfaces cannot have at once. Then it is
 //! done in order; if a step fails, what this call has made goes again. To
-//! repeat a call completes what a killed one began.
+//! repeat a call completes what a killed one began. What works, but not as one
+//! may think, because of others or of each other, is told by
+//! [`conflicts`](Interfaces::conflicts).
 //!
 //! Everything here works in the calling thread's network namespace; see
 //! [`NetNs::run`](crate::sys::NetNs::run).
 
 mod apply;
+mod attached;
 mod check;
+mod conflicts;
+mod interface;
+mod names;
+mod owners;
 
 use std::fmt;
 
+pub use attached::{AttachedInterface, Device};
+pub use interface::{Interface, Method};
+
+use interface::Way;
+
 use crate::bridged::{BridgePlan, Bridged, PodInterface};
 use crate::error::Error;
-use crate::guest::{Guest, GuestConfig};
-use crate::host::{Host, Settings};
 use crate::masqueraded::Masquerade;
 use crate::redirected::{RedirectPlan, Redirected};
+use crate::route::Rtnl;
 use crate::types::IfName;
 
 /// The interfaces of one guest, in the order in which it finds them.
@@ -43,37 +60,6 @@ pub struct Interfaces {
     all: Vec<Interface>,
     owner: Option<u32>,
     group: Option<u32>,
-}
-
-/// One of a guest's interfaces.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Interface {
-    name: IfName,
-    way: Way,
-    is_default: bool,
-}
-
-/// What an interface is attached to, and how.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Way {
-    Bridged(IfName),
-    Redirected(IfName),
-    Masqueraded(Box<Masquerade>),
-    Routed(Box<(Settings, Guest)>),
-}
-
-/// How an interface is connected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Method {
-    /// In a pod's place, by a bridge.
-    Bridged,
-    /// In a pod's place, by two filters.
-    Redirected,
-    /// Behind a pod, under a private address.
-    Masqueraded,
-    /// By a TAP of an owner's, with an address of the owner's networks.
-    Routed,
 }
 
 impl Interfaces {
@@ -90,7 +76,8 @@ impl Interfaces {
     }
 
     /// This user may open the TAPs of pods' places without `CAP_NET_ADMIN`.
-    /// (Of the others their [`Guest`] says so.)
+    /// (Of the others their [`Guest`](crate::Guest) or
+    /// [`TapPort`](crate::segment::TapPort) says so.)
     #[must_use]
     pub fn tap_owner(mut self, uid: u32) -> Self {
         self.owner = Some(uid);
@@ -112,13 +99,23 @@ impl Interfaces {
     /// Looks at all of them and says what would be done; changes nothing.
     ///
     /// # Errors
-    /// [`Error::Invalid`], each with its own words, if there is none, or two
-    /// have one name, are both the default, have one pod's interface, one
-    /// owner or one MAC address, carry one port of the pod, or if a
-    /// masqueraded one finds no interface of the pod that is left; what the
-    /// plan of each returns.
+    /// [`Error::Invalid`], each with its own words, if there is none, or if two
+    /// - have one name, or make a link of one name;
+    /// - have default routes, or one has them that is not the default;
+    /// - have one pod's interface, one owner, one MAC address or one virtual
+    ///   function, or carry one port of the pod;
+    /// - rest on one parent that a macvtap has for itself
+    ///   ([`MacvtapMode::PASSTHRU`](crate::route::MacvtapMode::PASSTHRU)), or
+    ///   on one that is taken over;
+    ///
+    /// or if a masqueraded one finds no interface of the pod that is left.
+    /// What the plan of each returns.
     pub fn plan(&self) -> Result<InterfacesPlan, Error> {
         self.check()?;
+        self.leaving_no_owner(|| self.steps())
+    }
+
+    fn steps(&self) -> Result<InterfacesPlan, Error> {
         let steps: Result<Vec<_>, Error> = self.all.iter().map(|it| self.step(it)).collect();
         Ok(InterfacesPlan { steps: steps? })
     }
@@ -127,10 +124,12 @@ impl Interfaces {
         let (is_done, words) = match &interface.way {
             Way::Bridged(pod) => {
                 let plan = self.bridge_plan(*pod)?;
+                plan.look(&mut Rtnl::open()?)?;
                 (Bridged::find(*pod)?.is_some(), plan.to_string())
             }
             Way::Redirected(pod) => {
                 let plan = self.redirect_plan(*pod)?;
+                plan.look(&mut Rtnl::open()?)?;
                 (Redirected::find(*pod)?.is_some(), plan.to_string())
             }
             Way::Masqueraded(masquerade) => {
@@ -139,10 +138,26 @@ impl Interfaces {
             }
             Way::Routed(wanted) => {
                 let (settings, guest) = &**wanted;
-                let mut host = Host::with(settings.clone())?;
-                let guests = host.guests()?;
-                let there = guests.iter().any(|it| it.name() == guest.name().as_str());
-                (there, format!("attach guest {}\n", guest.name()))
+                let changes = owners::plan_guest(settings, guest)?;
+                let lines: Vec<String> = changes.iter().map(ToString::to_string).collect();
+                (changes.is_empty(), lines.join("\n"))
+            }
+            Way::Macvtap(macvtap) => {
+                macvtap.look()?;
+                let (name, parent) = (macvtap.name(), macvtap.parent_name());
+                let words = format!("add macvtap {name} on {parent}: up, no IP\n");
+                (macvtap.find_whole()?.is_some(), words)
+            }
+            Way::Function(function) => {
+                let address = function.look()?;
+                let words = format!("set virtual function {function} ({address})\n");
+                (function.find()?.is_some(), words)
+            }
+            Way::Segment(port) => {
+                port.check(&mut Rtnl::open()?)?;
+                let (name, segment) = (port.name(), port.segment());
+                let words = format!("add TAP {name} to segment {segment}: no IP\n");
+                (port.find()?.is_some(), words)
             }
         };
         Ok(Step {
@@ -181,62 +196,6 @@ impl Interfaces {
     }
 }
 
-impl Interface {
-    /// In the place of a pod's interface, by a bridge
-    /// ([`bridged`](crate::bridged)).
-    pub fn bridged(name: IfName, pod: IfName) -> Self {
-        Self::new(name, Way::Bridged(pod))
-    }
-
-    /// In the place of a pod's interface, by two filters
-    /// ([`redirected`](crate::redirected)).
-    pub fn redirected(name: IfName, pod: IfName) -> Self {
-        Self::new(name, Way::Redirected(pod))
-    }
-
-    /// Behind a pod, under a private address
-    /// ([`masqueraded`](crate::masqueraded)).
-    pub fn masqueraded(name: IfName, masquerade: Masquerade) -> Self {
-        Self::new(name, Way::Masqueraded(Box::new(masquerade)))
-    }
-
-    /// By a TAP of an owner's, as [`Host::attach`] does it.
-    pub fn routed(name: IfName, settings: Settings, guest: Guest) -> Self {
-        Self::new(name, Way::Routed(Box::new((settings, guest))))
-    }
-
-    fn new(name: IfName, way: Way) -> Self {
-        Self {
-            name,
-            way,
-            is_default: false,
-        }
-    }
-
-    /// The guest's default routes are by this one. Where none says so, they
-    /// are by the first.
-    #[must_use]
-    pub fn default_route(mut self) -> Self {
-        self.is_default = true;
-        self
-    }
-
-    /// How the guest calls it.
-    pub fn name(&self) -> IfName {
-        self.name
-    }
-
-    /// How it is connected.
-    pub fn method(&self) -> Method {
-        match self.way {
-            Way::Bridged(_) => Method::Bridged,
-            Way::Redirected(_) => Method::Redirected,
-            Way::Masqueraded(_) => Method::Masqueraded,
-            Way::Routed(_) => Method::Routed,
-        }
-    }
-}
-
 /// What is to be done for a guest's interfaces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InterfacesPlan {
@@ -271,48 +230,5 @@ impl fmt::Display for InterfacesPlan {
             lines.try_for_each(|line| writeln!(f, "  {line}"))?;
         }
         Ok(())
-    }
-}
-
-impl fmt::Display for Method {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Bridged => "bridged",
-            Self::Redirected => "redirected",
-            Self::Masqueraded => "masqueraded",
-            Self::Routed => "routed",
-        })
-    }
-}
-
-/// An interface that is in force.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AttachedInterface {
-    name: IfName,
-    method: Method,
-    tap: IfName,
-    config: GuestConfig,
-}
-
-impl AttachedInterface {
-    /// How the guest calls it.
-    pub fn name(&self) -> IfName {
-        self.name
-    }
-
-    /// How it is connected.
-    pub fn method(&self) -> Method {
-        self.method
-    }
-
-    /// The TAP that the VMM opens, persistent.
-    pub fn tap(&self) -> IfName {
-        self.tap
-    }
-
-    /// What the guest must be told of it. Default routes have only those of
-    /// the one that is the default.
-    pub fn config(&self) -> &GuestConfig {
-        &self.config
     }
 }

@@ -1,10 +1,10 @@
 //! A macvtap as it is wanted. `ip-link(8)`, `drivers/net/macvtap.c`.
 
-use crate::error::{Conflict, Error};
+use crate::error::{Conflict, Error, Invalid};
 use crate::pod::without_ipv6;
 use crate::route::{Link, LinkChange, MacvtapMode, NewLink, Rtnl};
 use crate::sys::Macvtap;
-use crate::types::{IfName, Mac};
+use crate::types::{IfIndex, IfName, Mac};
 
 /// A macvtap as it is wanted: [`create`](Self::create) makes it,
 /// [`attach`](Self::attach) takes one that is there,
@@ -13,7 +13,8 @@ use crate::types::{IfName, Mac};
 /// A guest behind it has a MAC address of its own on the parent's network, and
 /// whichever IP addresses that network gives it. The guest's MAC address must
 /// be the macvtap's; with [`MacvtapMode::PASSTHRU`] it becomes the parent's too,
-/// as long as the macvtap is there.
+/// as long as the macvtap is there. (The kernel then forgets the neighbours of
+/// the parent, permanent ones too.)
 ///
 /// ```no_run
 /// use std::os::fd::OwnedFd;
@@ -87,14 +88,7 @@ impl MacvtapOptions {
         if let Some(link) = rtnl.link(self.name)? {
             return Err(self.conflict(&link));
         }
-        let mut link = NewLink::macvtap(self.name, parent.index(), self.mode);
-        if let Some(mac) = self.mac {
-            link = link.mac(mac);
-        }
-        if let Some(mtu) = self.mtu {
-            link = link.mtu(mtu);
-        }
-        rtnl.apply(|changes| changes.add_link(&link))?;
+        self.add(&mut rtnl, &parent)?;
         self.set_parents_mac(&mut rtnl)
             .and_then(|()| self.finish(&mut rtnl))
             .and_then(|macvtap| {
@@ -105,7 +99,8 @@ impl MacvtapOptions {
     }
 
     /// Opens one more queue of a macvtap that is there, for example because
-    /// whoever made it was killed.
+    /// whoever made it was killed; what was still to be done is done. Offloads
+    /// are as they were left.
     ///
     /// # Errors
     /// [`Error::Absent`] if it, or its parent, is not there;
@@ -113,7 +108,9 @@ impl MacvtapOptions {
     /// [`Macvtap::open`].
     pub fn attach(&self) -> Result<Macvtap, Error> {
         let mut rtnl = Rtnl::open()?;
-        self.find(&mut rtnl)?;
+        if self.find(&mut rtnl)?.is_some() {
+            self.set_parents_mac(&mut rtnl)?;
+        }
         self.finish(&mut rtnl)
     }
 
@@ -133,15 +130,122 @@ impl MacvtapOptions {
         }
     }
 
-    /// The macvtap, if it is there and as it is wanted.
+    /// Looks for what makes it impossible.
+    pub(crate) fn look(&self) -> Result<(), Error> {
+        let mut rtnl = Rtnl::open()?;
+        let parent = self.parent(&mut rtnl)?;
+        self.find(&mut rtnl)?;
+        let links = rtnl.links()?;
+        let wanted = || format!("macvtap {} ({}) on {}", self.name, self.mode, self.parent);
+        let master = links.iter().find(|it| Some(it.index()) == parent.master());
+        if let Some(master) = master
+            && master.kind() != Some("vrf")
+        {
+            let holder = format!("{}, which {} is a port of", master.name(), self.parent);
+            return Err(Conflict::new(wanted(), holder).into());
+        }
+        let alone = MacvtapMode::PASSTHRU;
+        let shares = |it: &&Link| {
+            it.name() != self.name.as_str()
+                && it.macvtap_mode().is_some()
+                && it.parent() == parent_of_macvtaps(&parent)
+                && (self.mode == alone || it.macvtap_mode() == Some(alone))
+        };
+        if let Some(other) = links.iter().find(shares) {
+            let holder = format!("another macvtap on it ({other})");
+            return Err(Conflict::new(wanted(), holder).into());
+        }
+        if let Some(mac) = self.mac.filter(|_| self.mode != alone)
+            && parent.mac() == Some(mac)
+        {
+            let why = "is that of the macvtap's parent";
+            return Err(Invalid::new("MAC address", mac, why).into());
+        }
+        match self.mtu {
+            Some(mtu) if mtu > parent.mtu() => {
+                let why = "is more than the macvtap's parent has";
+                Err(Invalid::new("MTU", mtu, why).into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes it, or completes what is there, without opening its device. If a
+    /// step fails, what this call has made is removed.
+    pub(crate) fn make(&self) -> Result<Link, Error> {
+        let mut rtnl = Rtnl::open()?;
+        let parent = self.parent(&mut rtnl)?;
+        let is_new = self.find(&mut rtnl)?.is_none();
+        if is_new {
+            self.add(&mut rtnl, &parent)?;
+        }
+        self.set_parents_mac(&mut rtnl)
+            .and_then(|()| self.set_up(&mut rtnl))
+            .and_then(|()| self.made(&mut rtnl))
+            .map_err(|error| {
+                let undoing = if is_new {
+                    self.delete(&mut rtnl)
+                } else {
+                    Ok(())
+                };
+                error.undone(undoing)
+            })
+    }
+
+    /// What is there of it, if nothing is missing.
+    pub(crate) fn find_whole(&self) -> Result<Option<Link>, Error> {
+        let found = match self.find(&mut Rtnl::open()?) {
+            Err(error) if error.is_not_found() => None,
+            found => found?,
+        };
+        let has_mac = |link: &Link| self.mac.is_none_or(|mac| link.mac() == Some(mac));
+        Ok(found.filter(|link| link.is_up() && has_mac(link)))
+    }
+
+    /// The macvtap's name.
+    pub fn name(&self) -> IfName {
+        self.name
+    }
+
+    /// What it rests on.
+    pub fn parent_name(&self) -> IfName {
+        self.parent
+    }
+
+    pub(crate) fn has_parent_for_itself(&self) -> bool {
+        self.mode == MacvtapMode::PASSTHRU
+    }
+
+    /// The MAC address that it has or is to have, if that is known.
+    pub(crate) fn known_mac(&self) -> Result<Option<Mac>, Error> {
+        match self.mac {
+            Some(mac) => Ok(Some(mac)),
+            None => Ok(self.find_whole()?.and_then(|link| link.mac())),
+        }
+    }
+
+    fn add(&self, rtnl: &mut Rtnl, parent: &Link) -> Result<(), Error> {
+        let mut link = NewLink::macvtap(self.name, parent.index(), self.mode);
+        if let Some(mac) = self.mac {
+            link = link.mac(mac);
+        }
+        if let Some(mtu) = self.mtu {
+            link = link.mtu(mtu);
+        }
+        rtnl.apply(|changes| changes.add_link(&link))
+    }
+
+    /// The macvtap, if it is there and as it is wanted. (One that has its
+    /// parent for itself is made before it is given its MAC address.)
     fn find(&self, rtnl: &mut Rtnl) -> Result<Option<Link>, Error> {
         let parent = self.parent(rtnl)?;
         let Some(link) = rtnl.link(self.name)? else {
             return Ok(None);
         };
+        let has_mac = |mac| link.mac() == Some(mac) || self.has_parent_for_itself();
         let is_wanted = link.macvtap_mode() == Some(self.mode)
-            && link.parent() == Some(parent.index())
-            && self.mac.is_none_or(|mac| link.mac() == Some(mac))
+            && link.parent() == parent_of_macvtaps(&parent)
+            && self.mac.is_none_or(has_mac)
             && self.mtu.is_none_or(|mtu| link.mtu() == mtu);
         if is_wanted {
             Ok(Some(link))
@@ -163,8 +267,11 @@ impl MacvtapOptions {
         let (Some(mac), MacvtapMode::PASSTHRU) = (self.mac, self.mode) else {
             return Ok(());
         };
-        let index = self.made(rtnl)?.index();
-        rtnl.apply(|changes| changes.set_link(&LinkChange::new(index).mac(mac)))
+        let link = self.made(rtnl)?;
+        if link.mac() == Some(mac) {
+            return Ok(());
+        }
+        rtnl.apply(|changes| changes.set_link(&LinkChange::new(link.index()).mac(mac)))
     }
 
     fn made(&self, rtnl: &mut Rtnl) -> Result<Link, Error> {
@@ -174,10 +281,14 @@ impl MacvtapOptions {
         })
     }
 
-    fn finish(&self, rtnl: &mut Rtnl) -> Result<Macvtap, Error> {
-        without_ipv6(self.name)?;
+    fn set_up(&self, rtnl: &mut Rtnl) -> Result<(), Error> {
         let link = self.made(rtnl)?;
-        rtnl.apply(|changes| changes.set_link(&LinkChange::new(link.index()).up()))?;
+        without_ipv6(self.name)?;
+        rtnl.apply(|changes| changes.set_link(&LinkChange::new(link.index()).up()))
+    }
+
+    fn finish(&self, rtnl: &mut Rtnl) -> Result<Macvtap, Error> {
+        self.set_up(rtnl)?;
         if self.nonblocking {
             Macvtap::open_nonblocking(self.name)
         } else {
@@ -203,5 +314,14 @@ impl MacvtapOptions {
             }
         };
         Conflict::new(wanted, holder).into()
+    }
+}
+
+/// What a macvtap on it is said to rest on: one on another macvlan or macvtap
+/// goes by what that one rests on.
+fn parent_of_macvtaps(parent: &Link) -> Option<IfIndex> {
+    match parent.kind() {
+        Some("macvlan" | "macvtap") => parent.parent(),
+        _ => Some(parent.index()),
     }
 }

@@ -11,6 +11,7 @@
 //! Everything here works in the calling thread's network namespace; see
 //! [`NetNs::run`](crate::sys::NetNs::run).
 
+pub(crate) mod function;
 mod macvtap;
 mod vf;
 mod vhost;

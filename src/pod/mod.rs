@@ -14,6 +14,8 @@ pub(crate) use interface::ethernet;
 pub(crate) use mac::{Role, derived};
 pub(crate) use tap::{Frames, PodTap, Queues, without_ipv6};
 
+use std::fs;
+
 use crate::error::{Conflict, Error, Invalid};
 use crate::route::Link;
 use crate::types::IfName;
@@ -64,6 +66,17 @@ pub(crate) fn unchanged<'a>(
     Ok(now)
 }
 
+/// The rules of the namespace that are applied to frames between the ports of
+/// a bridge.
+pub(crate) fn bridge_netfilter(bridge: IfName) -> Vec<Conflict> {
+    let is_on = |path| fs::read_to_string(path).is_ok_and(|text| text.trim() != "0");
+    [(false, IPTABLES), (true, IP6TABLES)]
+        .into_iter()
+        .filter(|&(_, path)| is_on(path))
+        .map(|(ipv6, _)| Conflict::BridgeNetfilter { bridge, ipv6 })
+        .collect()
+}
+
 /// Makes sure that a name is that of the part, if it was made, and else free.
 pub(crate) fn free(
     links: &[Link],
@@ -81,3 +94,6 @@ pub(crate) fn free(
     };
     Err(Conflict::new(format!("{kind} {wanted}"), holder))
 }
+
+const IPTABLES: &str = "/proc/sys/net/bridge/bridge-nf-call-iptables";
+const IP6TABLES: &str = "/proc/sys/net/bridge/bridge-nf-call-ip6tables";

@@ -3,9 +3,9 @@
 use std::fmt;
 
 use crate::wire::uapi::if_link::{
-    IFLA_ADDRESS, IFLA_AF_SPEC, IFLA_EXT_MASK, IFLA_GROUP, IFLA_IFALIAS, IFLA_IFNAME,
-    IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINK, IFLA_LINK_NETNSID, IFLA_LINKINFO, IFLA_MACVLAN_MODE,
-    IFLA_MASTER, IFLA_MTU,
+    IFLA_ADDRESS, IFLA_AF_SPEC, IFLA_BR_VLAN_FILTERING, IFLA_EXT_MASK, IFLA_GROUP, IFLA_IFALIAS,
+    IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINK, IFLA_LINK_NETNSID, IFLA_LINKINFO,
+    IFLA_MACVLAN_MODE, IFLA_MASTER, IFLA_MTU,
 };
 use crate::wire::uapi::rtnetlink::RTEXT_FILTER_SKIP_STATS;
 use crate::wire::{Attrs, DecodeError, Message, Writer};
@@ -56,6 +56,7 @@ pub struct Link {
     parent: Option<u32>,
     parent_elsewhere: bool,
     macvtap: Option<MacvtapMode>,
+    vlan_filtering: Option<bool>,
     ipv4: Ipv4Settings,
 }
 
@@ -137,6 +138,12 @@ impl Link {
         self.macvtap
     }
 
+    /// Whether its ports carry only the VLANs that they are given; `None` if it
+    /// is no bridge, or the kernel has no VLAN filtering.
+    pub fn vlan_filtering(&self) -> Option<bool> {
+        self.vlan_filtering
+    }
+
     /// An IPv4 setting of it; `None` if it has no IPv4.
     pub fn ipv4_setting(&self, setting: Ipv4Setting) -> Option<u32> {
         self.ipv4.get(setting)
@@ -160,6 +167,7 @@ impl Link {
             parent: None,
             parent_elsewhere: false,
             macvtap: None,
+            vlan_filtering: None,
             ipv4: Ipv4Settings::default(),
         };
         // One pass over some sixty attributes, of which these count.
@@ -181,8 +189,10 @@ impl Link {
                 kind if kind == IFLA_LINK_NETNSID => link.parent_elsewhere = true,
                 kind if kind == IFLA_LINKINFO => {
                     link.kind = attribute.nested().find(IFLA_INFO_KIND)?.map(text);
-                    if link.kind() == Some("macvtap") {
-                        link.macvtap = macvtap_mode(attribute.nested())?;
+                    match link.kind() {
+                        Some("macvtap") => link.macvtap = macvtap_mode(attribute.nested())?,
+                        Some("bridge") => link.vlan_filtering = filtering(attribute.nested())?,
+                        _ => {}
                     }
                 }
                 kind if kind == IFLA_AF_SPEC => {
@@ -223,6 +233,14 @@ fn macvtap_mode(info: Attrs<'_>) -> Result<Option<MacvtapMode>, DecodeError> {
         None => None,
     };
     Ok(mode.map(MacvtapMode::from_number))
+}
+
+fn filtering(info: Attrs<'_>) -> Result<Option<bool>, DecodeError> {
+    let filtering = match info.find(IFLA_INFO_DATA)? {
+        Some(data) => data.find(IFLA_BR_VLAN_FILTERING)?,
+        None => None,
+    };
+    Ok(filtering.map(|value| value != 0))
 }
 
 fn text(bytes: &[u8]) -> Box<str> {

@@ -194,6 +194,34 @@ impl VirtualFunction {
         self.rate
     }
 
+    /// What takes it back: all that this one says is as a card has it for
+    /// nobody. Without a MAC address a driver chooses one by itself.
+    pub(crate) fn unset(self) -> Self {
+        Self {
+            number: self.number,
+            mac: self.mac.map(|_| Mac::known([0; 6])),
+            vlan: self.vlan.map(|_| VfVlan::new(0)),
+            trust: self.trust.map(|_| false),
+            spoof_check: self.spoof_check.map(|_| true),
+            link_state: self.link_state.map(|_| VfLinkState::AUTO),
+            rate: self.rate.map(|_| VfRate::new(0, 0)),
+        }
+    }
+
+    /// Whether `now` is as this one says, as far as the driver tells.
+    pub(crate) fn is_met_by(&self, now: &Self) -> bool {
+        fn same<T: PartialEq + Copy>(wanted: Option<T>, now: Option<T>) -> bool {
+            wanted.is_none() || now.is_none() || wanted == now
+        }
+        self.number == now.number
+            && (self.mac.is_none() || self.mac == now.mac)
+            && same(self.vlan, now.vlan)
+            && same(self.trust, now.trust)
+            && same(self.spoof_check, now.spoof_check)
+            && same(self.link_state, now.link_state)
+            && same(self.rate, now.rate)
+    }
+
     pub(super) fn check(&self) -> Result<(), Invalid> {
         match (self.vlan, self.rate) {
             (Some(VfVlan { id, .. }), _) if id > 4094 => {

@@ -9,7 +9,7 @@ use crate::types::{IfIndex, IfName};
 
 impl Segment {
     /// Makes the segment, or changes what there is into it: ports that are not
-    /// wanted leave, VLANs and peers are added and removed. If this call made
+    /// wanted leave (but not a [`TapPort`](super::TapPort)), VLANs and peers are added and removed. If this call made
     /// the bridge and a step fails, it is removed again; what was there before
     /// may be changed in part, and the next call goes on.
     ///
@@ -131,7 +131,9 @@ fn leave(
     ports: &[(&Port, IfIndex)],
 ) -> Result<(), Error> {
     let stays = |link: &Link| {
-        tunnel == Some(link.index()) || ports.iter().any(|(_, port)| *port == link.index())
+        tunnel == Some(link.index())
+            || link.alias() == Some(JOINED)
+            || ports.iter().any(|(_, port)| *port == link.index())
     };
     let links = rtnl.links()?;
     let of_bridge = links.iter().filter(|link| link.master() == Some(bridge));
@@ -148,7 +150,7 @@ fn leave(
 }
 
 /// Has each port carry these VLANs and no others.
-fn set_vlans(rtnl: &mut Rtnl, wanted: &[(IfIndex, &[PortVlan])]) -> Result<(), Error> {
+pub(super) fn set_vlans(rtnl: &mut Rtnl, wanted: &[(IfIndex, &[PortVlan])]) -> Result<(), Error> {
     let there = rtnl.port_vlans()?;
     rtnl.apply(|changes| {
         for &(port, wanted) in wanted {
@@ -218,4 +220,7 @@ fn index_of(rtnl: &mut Rtnl, name: IfName) -> Result<IfIndex, Error> {
 }
 
 /// By which bridges of segments are known; that of tunnels begins with it.
-const LABEL: &str = "tapwire segment";
+pub(super) const LABEL: &str = "tapwire segment";
+
+/// By which ports that have joined by themselves are known.
+pub(super) const JOINED: &str = "tapwire segment port";

@@ -18,6 +18,8 @@
 //! # Ok::<(), tapwire::Error>(())
 //! ```
 //!
+//! A guest joins one that is there by a [`TapPort`], and leaves it again.
+//!
 //! Ports are links that are there already: TAPs of guests, one end of a pair,
 //! a network card. The bridge has no address, and its ports forward from the
 //! first frame on. With [`vlans`](Segment::vlans) a port carries the VLANs that
@@ -32,9 +34,11 @@
 mod apply;
 mod overlay;
 mod port;
+mod tap;
 
 pub use overlay::Overlay;
 pub use port::Port;
+pub use tap::TapPort;
 
 use crate::error::{Error, Invalid};
 use crate::route::{Link, Rtnl};

@@ -1,18 +1,15 @@
 //! A guest with the kernel's own TCP/IP stack: a namespace behind a TAP,
 //! whose frames are carried to and from the TAP that a VMM would open.
 
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
 use tapwire::route::{Address, LinkChange, Route, Rtnl};
-use tapwire::sys::{Macvtap, NetNs, Tap, TapOptions};
+use tapwire::sys::{NetNs, Tap, TapOptions};
 use tapwire::{Attachment, Snapshot};
 
+use crate::stand_ins::wire::{self, Plug};
 use crate::world::{SOON, World, within};
 
 /// A running guest; it stops when dropped.
@@ -43,53 +40,16 @@ impl LinuxGuest {
     }
 }
 
-/// What a wire ends in, not blocking: a TAP, a macvtap without headers.
-pub(crate) trait Plug: AsFd + Send + 'static {
-    fn receive(&self, frame: &mut [u8]) -> io::Result<usize>;
-    fn send(&self, frame: &[u8]) -> io::Result<usize>;
-}
-
-impl Plug for Tap {
-    fn receive(&self, frame: &mut [u8]) -> io::Result<usize> {
-        Self::receive(self, frame)
-    }
-
-    fn send(&self, frame: &[u8]) -> io::Result<usize> {
-        Self::send(self, frame)
-    }
-}
-
-impl Plug for Macvtap {
-    fn receive(&self, frame: &mut [u8]) -> io::Result<usize> {
-        Self::receive(self, frame)
-    }
-
-    fn send(&self, frame: &[u8]) -> io::Result<usize> {
-        Self::send(self, frame)
-    }
-}
-
 /// What carries frames between two ends, both not blocking; it ends when
 /// dropped.
 pub(crate) struct Wire {
-    running: Option<(UnixStream, JoinHandle<()>)>,
+    _laid: wire::Wire,
 }
 
 impl Wire {
     pub(crate) fn new(host: impl Plug, guest: impl Plug) -> Self {
-        let (running, stop) = UnixStream::pair().unwrap();
-        let thread = thread::spawn(move || carry(&host, &guest, &stop));
         Self {
-            running: Some((running, thread)),
-        }
-    }
-}
-
-impl Drop for Wire {
-    fn drop(&mut self) {
-        if let Some((running, thread)) = self.running.take() {
-            drop(running);
-            drop(thread.join());
+            _laid: wire::Wire::lay(host, guest).unwrap(),
         }
     }
 }
@@ -115,35 +75,6 @@ fn configure(attachment: &Attachment) -> Tap {
     })
     .unwrap();
     tap
-}
-
-/// Carries frames until the other end of `stop` is dropped.
-fn carry(host: &dyn Plug, guest: &dyn Plug, stop: &UnixStream) {
-    let mut frame = vec![0; 65_536];
-    loop {
-        let mut descriptors = [
-            PollFd::new(stop, PollFlags::IN),
-            PollFd::from_borrowed_fd(host.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(guest.as_fd(), PollFlags::IN),
-        ];
-        match poll(&mut descriptors, None) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(_) => return,
-        }
-        if !descriptors[0].revents().is_empty() {
-            return;
-        }
-        for (from, to) in [(host, guest), (guest, host)] {
-            for _ in 0..64 {
-                let Ok(length) = from.receive(&mut frame) else {
-                    break;
-                };
-                // A frame that the other side does not take is lost, as on a
-                // wire.
-                drop(to.send(&frame[..length]));
-            }
-        }
-    }
 }
 
 /// A port on which no guest listens.

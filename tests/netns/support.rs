@@ -55,7 +55,7 @@ pub(crate) fn trial(name: &str, needs: &[&str], test: fn()) -> Trial {
     }
 }
 
-fn is_root_of_the_machine() -> bool {
+pub(crate) fn is_root_of_the_machine() -> bool {
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap();
     let is_initial = map.split_whitespace().eq(["0", "0", "4294967295"]);
     is_initial && rustix::process::geteuid().is_root()

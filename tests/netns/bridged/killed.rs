@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode};
 use tapwire::Error;
 use tapwire::sys::NetNs;
 
-use super::pod::{ip, set, settled};
+use super::pod::{assert_same, ip, set, settled};
 use crate::moments::{Moment, kill_program, moments_of_program, refuse_program};
 use crate::planner::program;
 
@@ -51,7 +51,7 @@ impl TakeOver {
                 kill_program(&program(), &take, &moment);
                 runs(&take);
                 let now = (self.without_cables)();
-                assert_eq!(unnumbered(&now), unnumbered(&taken), "{when}, completed");
+                assert_same(&unnumbered(&now), &unnumbered(&taken), &when);
                 assert!((self.is_taken)(), "{when}");
                 runs(&undo);
                 assert_eq!((self.dump)(), before, "{when}, completed and undone");
@@ -134,7 +134,7 @@ fn refuse(take: &[&str], moment: &Moment) {
 }
 
 /// Links are numbered as they are made; those that were removed leave gaps.
-fn unnumbered(dump: &str) -> String {
+pub(crate) fn unnumbered(dump: &str) -> String {
     let lines = dump.lines().map(|line| match line.split_once(": ") {
         Some((number, rest)) if number.bytes().all(|byte| byte.is_ascii_digit()) => rest,
         _ => line,
@@ -145,7 +145,7 @@ fn unnumbered(dump: &str) -> String {
 }
 
 #[track_caller]
-fn runs(arguments: &[&str]) {
+pub(crate) fn runs(arguments: &[&str]) {
     let output = Command::new(program()).args(arguments).output().unwrap();
     let words = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments:?}: {words}");

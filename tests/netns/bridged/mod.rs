@@ -4,6 +4,7 @@ mod cni;
 mod conflicts;
 mod crash;
 mod dhcp;
+mod example;
 pub(crate) mod killed;
 mod nabla_defects;
 pub(crate) mod pod;
@@ -19,6 +20,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         conflicts::trials(),
         crash::trials(),
         dhcp::trials(),
+        example::trials(),
         nabla_defects::trials(),
         scenes::trials(),
     ]

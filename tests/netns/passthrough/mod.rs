@@ -1,12 +1,15 @@
 //! A guest with a part of a network card.
 
+mod crash;
 mod macvtap;
 mod vhost;
 
 use libtest_mimic::Trial;
 
+pub(crate) use crash::be_agent;
+
 pub(crate) fn trials() -> Vec<Trial> {
-    [macvtap::trials(), vhost::trials()]
+    [crash::trials(), macvtap::trials(), vhost::trials()]
         .into_iter()
         .flatten()
         .collect()

@@ -1,0 +1,111 @@
+//! A virtual function as it is wanted, for a guest.
+
+use std::fmt;
+
+use super::vf::{PciAddress, VirtualFunctions};
+use crate::error::{Error, Invalid};
+use crate::route::{Rtnl, VirtualFunction};
+use crate::types::{IfIndex, IfName, Mac};
+
+/// A virtual function of a card that is handed to a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Function {
+    physical: IfName,
+    wanted: VirtualFunction,
+}
+
+/// One that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) address: PciAddress,
+    pub(crate) mac: Mac,
+    /// That of the card: the guest's driver may set it lower.
+    pub(crate) mtu: u32,
+}
+
+impl Function {
+    pub(crate) fn new(physical: IfName, wanted: VirtualFunction) -> Self {
+        Self { physical, wanted }
+    }
+
+    /// By which two are the same.
+    pub(crate) fn place(&self) -> (IfName, u32) {
+        (self.physical, self.wanted.number())
+    }
+
+    /// The guest's MAC address, without which one that is in use and one that
+    /// is not could not be told apart.
+    pub(crate) fn mac(&self) -> Result<Mac, Invalid> {
+        let none = || Invalid::new("virtual function", self, "is to have a MAC address");
+        self.wanted.mac_address().ok_or_else(none)
+    }
+
+    /// Looks for what makes it impossible; gives its address.
+    pub(crate) fn look(&self) -> Result<PciAddress, Error> {
+        self.mac()?;
+        let all = VirtualFunctions::of(self.physical)?;
+        let mut places = (0..).zip(all.addresses());
+        let found = places.find(|(number, _)| *number == self.wanted.number());
+        found
+            .map(|(_, address)| *address)
+            .ok_or_else(|| self.absent())
+    }
+
+    pub(crate) fn apply(&self) -> Result<Found, Error> {
+        let address = self.look()?;
+        let mut rtnl = Rtnl::open()?;
+        let (physical, mtu) = self.physical(&mut rtnl)?;
+        rtnl.apply(|changes| changes.set_vf(physical, &self.wanted))?;
+        let mac = self.mac()?;
+        Ok(Found { address, mac, mtu })
+    }
+
+    pub(crate) fn find(&self) -> Result<Option<Found>, Error> {
+        let address = match self.look() {
+            Err(error) if error.is_not_found() => return Ok(None),
+            address => address?,
+        };
+        let mut rtnl = Rtnl::open()?;
+        let (physical, mtu) = self.physical(&mut rtnl)?;
+        let functions = rtnl.virtual_functions(physical)?;
+        let mac = self.mac()?;
+        let found = functions.iter().any(|now| self.wanted.is_met_by(now));
+        Ok(found.then_some(Found { address, mac, mtu }))
+    }
+
+    /// Takes back what was set.
+    pub(crate) fn remove(&self) -> Result<(), Error> {
+        let mut rtnl = Rtnl::open()?;
+        let (physical, _) = self.physical(&mut rtnl)?;
+        let functions = rtnl.virtual_functions(physical)?;
+        let ours = |now: &VirtualFunction| {
+            now.number() == self.wanted.number() && now.mac_address() == self.wanted.mac_address()
+        };
+        if !functions.iter().any(ours) {
+            return Ok(());
+        }
+        rtnl.apply(|changes| changes.set_vf(physical, &self.wanted.unset()))
+    }
+
+    fn physical(&self, rtnl: &mut Rtnl) -> Result<(IfIndex, u32), Error> {
+        let link = rtnl.link(self.physical)?.ok_or_else(|| Error::Absent {
+            kind: "interface",
+            name: self.physical.as_str().into(),
+        })?;
+        Ok((link.index(), link.mtu()))
+    }
+
+    fn absent(&self) -> Error {
+        Error::Absent {
+            kind: "virtual function",
+            name: self.to_string().into(),
+        }
+    }
+}
+
+impl fmt::Display for Function {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (physical, number) = self.place();
+        write!(f, "{number} of {physical}")
+    }
+}
