@@ -54,7 +54,6 @@ fn killed_anywhere(make: &[&str], inside: usize, check: impl Fn(&str) + Sync) {
     });
     assert!(moments.len() > COUNT, "{} moments", moments.len());
     let seed = seed();
-    println!("TAPWIRE_SEED={seed}: {SAMPLE} of {} moments", moments.len());
     in_each_moment(sample(moments, seed), |moment| {
         forget_names();
         kill_program(&program, make, moment);
