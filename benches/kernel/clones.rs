@@ -6,6 +6,7 @@
 //! knows, but for the generation: the host works once before it is measured.
 
 use std::fs;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tapwire::route::{LinkChange, Rtnl};
@@ -205,8 +206,10 @@ impl Case for Clones {
             // What someone else changed is looked at once.
             attach(host, guests)?;
             detach(host, guests)?;
+            thread::sleep(GONE);
             let attach = time(|| attach(host, guests))?;
             let detach = time(|| detach(host, guests))?;
+            thread::sleep(GONE);
             let least_attach = least.attach(floor)?;
             let there = host.guests()?.len();
             let least_detach = least.detach(floor)?;
@@ -288,7 +291,6 @@ impl Least {
             for (clone, ..) in links {
                 let settings = format!("/proc/sys/net/ipv6/conf/{}", clone.tap());
                 fs::read_to_string(format!("{settings}/disable_ipv6"))?;
-                fs::write(format!("{settings}/addr_gen_mode"), "1")?;
                 fs::write(format!("{settings}/accept_ra"), "0")?;
                 fs::write(format!("{settings}/force_forwarding"), "1")?;
             }
@@ -334,7 +336,6 @@ fn make_namespaces(links: &[(Attachment, IfIndex, Mac)], inside: &mut [Vec<Repla
         let mut make = |clone: &Attachment, sent: &mut [Replay]| -> Result<()> {
             journey.found()?;
             fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1")?;
-            fs::write("/proc/sys/net/ipv6/conf/default/addr_gen_mode", "1")?;
             fs::read_to_string("/proc/sys/net/ipv6/conf/default/disable_ipv6")?;
             let snapshot = clone.connection().snapshot().ok_or("no clone")?;
             TapOptions::new(clone.vmm_tap())
@@ -354,6 +355,10 @@ fn make_namespaces(links: &[(Attachment, IfIndex, Mac)], inside: &mut [Vec<Repla
     })?;
     Ok(made?)
 }
+
+/// The kernel takes a namespace apart when nobody waits for it any more, and
+/// keeps its lock on links meanwhile: what is made then would wait for that.
+const GONE: Duration = Duration::from_millis(60);
 
 /// So many are configured in one burst.
 const AT_ONCE: usize = 128;

@@ -15,6 +15,7 @@ mod guests;
 mod handles;
 #[path = "../harness/mod.rs"]
 mod harness;
+mod pool;
 mod reconcile;
 mod twin;
 
@@ -41,6 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("guest", guests::cases, 250),
         ("clone", clones::cases, 50),
         ("clones", clones::bulk, 5),
+        ("pool", pool::cases, 50),
         ("plan", reconcile::cases, 30),
         ("bulk", bulk::small, 250),
         ("bulk", bulk::large, 10),

@@ -165,6 +165,9 @@ impl Wire {
             (Ipv4Setting::AcceptSourceRoute, 0),
         ];
         changes.set_ipv4(self.index, &settings);
+        if self.ipv6 != Ipv6::Absent && speaks_by_its_gateway(guest) {
+            changes.set_no_own_ipv6(self.index);
+        }
         changes.set_link(&LinkChange::new(self.index).alias(&guest.alias()));
     }
 
@@ -201,9 +204,6 @@ fn prepare_ipv6(guest: &Attachment) -> Result<Ipv6, Error> {
         Ok(0) => {}
         Ok(_) => set_ipv6_setting(tap, Ipv6Setting::DisableIpv6, 0)?,
         Err(error) => return Err(error),
-    }
-    if speaks_by_its_gateway(guest) {
-        set_ipv6_setting(tap, Ipv6Setting::AddrGenMode, NO_ADDRESS)?;
     }
     // A guest is nobody's router, also while our table is gone.
     set_ipv6_setting(tap, Ipv6Setting::AcceptRa, 0)?;
@@ -243,9 +243,6 @@ pub(super) fn neighbours_of(guest: &Attachment) -> impl Iterator<Item = IpAddr> 
     let (ipv4, ipv6) = guest.own_addresses();
     std::iter::once(ipv4.into()).chain(ipv6.map(IpAddr::from))
 }
-
-/// `IN6_ADDR_GEN_MODE_NONE` of `linux/if_link.h`.
-const NO_ADDRESS: i32 = 1;
 
 /// A TAP under its name but without its guest's is waited for, so many times
 /// for so long, before it counts as left over.

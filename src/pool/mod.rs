@@ -9,7 +9,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{fmt, io};
 
 pub use error::PoolError;
@@ -152,6 +152,7 @@ impl Pool {
         self.stock.await_news(patience, |state| {
             let network = state.ready.pop_front()?;
             state.taken.extend(number_of(pool, network.name()));
+            state.taken_at.get_or_insert_with(Instant::now);
             Some(network)
         })
     }

@@ -130,8 +130,20 @@ mod tests {
         for (name, ready) in [(&*"a".repeat(43), 1), ("a.b", 1), ("pool", 0), ("pool", 5)] {
             assert!(settings(name, ready).is_err(), "{name} {ready}");
         }
-        let owned = Settings::new(Owner::new("riklet").unwrap()).ownership(Ownership::Owned);
+        let host = Settings::new(Owner::new("riklet").unwrap());
+        let owned = host.clone().ownership(Ownership::Owned);
         assert!(PoolSettings::new(owned, Guest::new("pool").unwrap(), 1).is_err());
+        let eth0 = crate::IfName::constant("eth0");
+        let place = crate::Elsewhere::new(eth0, ["10.0.0.9".parse().unwrap()]).unwrap();
+        let away = Guest::new("pool").unwrap();
+        let away = away.connection(crate::Connection::Elsewhere(place));
+        let error = PoolSettings::new(host, away, 1).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .ends_with("is made elsewhere, for one guest"),
+            "{error}"
+        );
     }
 
     #[test]

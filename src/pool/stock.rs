@@ -28,6 +28,8 @@ pub(super) struct State {
     /// The numbers of those that came back and are yet to be taken down.
     pub(super) returned: BTreeSet<u64>,
     pub(super) failure: Option<Failure>,
+    /// When the first was taken since the last attempt began.
+    pub(super) taken_at: Option<Instant>,
     /// How many attempts have begun.
     begun: u64,
     /// How many users wait.
@@ -125,6 +127,7 @@ impl Stock {
                 && let Some(task) = state.task(self.wanted)
             {
                 state.begun = state.begun.wrapping_add(1);
+                state.taken_at = None;
                 return Some(task);
             }
             let waited = if pause.is_zero() {
@@ -204,10 +207,14 @@ impl State {
         failure.filter(|failure| !failure.of_making || !may_help)
     }
 
-    /// How long nothing should be tried. Who waits is answered soon.
+    /// How long nothing should be tried. Who waits is answered soon; who has
+    /// just taken one opens its TAP first, which waits for the kernel's one
+    /// lock on links while others are made.
     fn pause(&self) -> Duration {
         let Some(failure) = &self.failure else {
-            return Duration::ZERO;
+            let is_urgent = self.waiting > 0 || self.ready.is_empty();
+            let taken_at = self.taken_at.filter(|_| !is_urgent);
+            return taken_at.map_or(Duration::ZERO, |at| HEAD_START.saturating_sub(at.elapsed()));
         };
         let pause = if self.waiting > 0 {
             FIRST_PAUSE
@@ -236,6 +243,9 @@ impl State {
 /// So many are made or taken down at once: more would make others wait long
 /// for the kernel's one lock on links.
 pub(super) const AT_ONCE: usize = 32;
+
+/// Who takes one while others are ready has so long to open its TAP.
+const HEAD_START: Duration = Duration::from_millis(2);
 
 /// After a failure nothing is tried for so long; after each further one for
 /// twice as long, unless someone waits.

@@ -81,6 +81,14 @@ impl<'fd> Changes<'fd> {
         });
     }
 
+    /// Has a link make no IPv6 address of its own when it goes up. Refused
+    /// where the kernel has no IPv6.
+    pub(crate) fn set_no_own_ipv6(&mut self, index: IfIndex) {
+        self.push(Ok(()), RTM_SETLINK, Flags::empty(), |out| {
+            devconf::encode_no_own_ipv6(index, out);
+        });
+    }
+
     /// Changes options of a bridge; refused with `EOPNOTSUPP` for what this
     /// kernel's bridges do not have.
     pub fn set_bridge(&mut self, bridge: IfIndex, options: &BridgeOptions) {

@@ -1,13 +1,15 @@
 //! Per-interface IP settings, the `net.ipv4.conf` and `net.ipv6.conf` of
 //! `sysctl(8)`: IPv4 over netlink, IPv6 through `/proc/sys`, for which netlink
-//! has no verb.
+//! has no verb but one.
 
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
-use crate::wire::uapi::if_link::{IFLA_AF_SPEC, IFLA_INET_CONF};
+use crate::wire::uapi::if_link::{
+    IFLA_AF_SPEC, IFLA_INET_CONF, IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE,
+};
 use crate::wire::uapi::ip::{
     IPV4_DEVCONF_ACCEPT_SOURCE_ROUTE, IPV4_DEVCONF_ARP_IGNORE, IPV4_DEVCONF_FORWARDING,
     IPV4_DEVCONF_PROXY_ARP, IPV4_DEVCONF_ROUTE_LOCALNET, IPV4_DEVCONF_RP_FILTER,
@@ -103,6 +105,18 @@ pub(super) fn encode(index: IfIndex, settings: &[(Ipv4Setting, u32)], out: &mut 
                     out.put(setting.attribute(), *value);
                 }
             });
+        });
+    });
+}
+
+/// The body of the `RTM_SETLINK` that has a link make no IPv6 address of its
+/// own: the one IPv6 setting that netlink has a verb for.
+pub(super) fn encode_no_own_ipv6(index: IfIndex, out: &mut Writer<'_>) {
+    let [i0, i1, i2, i3] = index.get().to_ne_bytes();
+    out.fixed(&[0, 0, 0, 0, i0, i1, i2, i3, 0, 0, 0, 0, 0, 0, 0, 0]);
+    out.nest(IFLA_AF_SPEC, |out| {
+        out.nest(FAMILY_IPV6, |out| {
+            out.put(IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE);
         });
     });
 }
@@ -205,5 +219,6 @@ pub fn set_ipv6_setting(interface: IfName, setting: Ipv6Setting, value: i32) -> 
         .map_err(|source| setting.explain(interface, "write", source))
 }
 
-/// `AF_INET` as the number of an attribute of `IFLA_AF_SPEC`.
+/// `AF_INET` and `AF_INET6` as the numbers of attributes of `IFLA_AF_SPEC`.
 const FAMILY_IPV4: Attr<Nest> = Attr::new(2);
+const FAMILY_IPV6: Attr<Nest> = Attr::new(10);

@@ -169,7 +169,7 @@ impl<'a> Site<'a> {
         salt: u32,
         rtnl: &mut Rtnl,
     ) -> Result<IfIndex, Error> {
-        let has_ipv6 = prepare_ipv6()? && self.inside.snapshot.ipv6_net().is_some();
+        let knows_ipv6 = prepare_ipv6()?;
         let tap = match links.tap {
             Some(tap) => tap,
             None => self.create_tap()?,
@@ -195,7 +195,7 @@ impl<'a> Site<'a> {
                     .peer_netns(host);
                 changes.add_link(&pair);
             }
-            self.configure(changes, tap, uplink, has_ipv6);
+            self.configure(changes, tap, uplink, knows_ipv6);
         })?;
         Ok(far)
     }
@@ -217,14 +217,26 @@ impl<'a> Site<'a> {
     }
 
     /// Addresses, neighbours and routes, and the links up.
-    fn configure(&self, changes: &mut Changes<'_>, tap: IfIndex, uplink: IfIndex, has_ipv6: bool) {
+    fn configure(
+        &self,
+        changes: &mut Changes<'_>,
+        tap: IfIndex,
+        uplink: IfIndex,
+        knows_ipv6: bool,
+    ) {
         let settings = [
             (Ipv4Setting::Forwarding, 1),
             (Ipv4Setting::AcceptSourceRoute, 0),
         ];
+        let has_ipv6 = knows_ipv6 && self.inside.snapshot.ipv6_net().is_some();
         let things = Things::of(&self.inside, tap, uplink, has_ipv6);
-        changes.set_ipv4(tap, &settings);
-        changes.set_ipv4(uplink, &settings);
+        for link in [tap, uplink] {
+            changes.set_ipv4(link, &settings);
+            if knows_ipv6 {
+                // Not a word on links that nobody asked for.
+                changes.set_no_own_ipv6(link);
+            }
+        }
         for address in &things.addresses {
             changes.replace_address(address);
         }
@@ -254,8 +266,8 @@ pub(super) fn index_of(owner: &Owner, slot: u32, salt: u32) -> IfIndex {
     IfIndex::new(HIGH | block | (slot & SLOT_MASK)).unwrap_or(UPLINK_INDEX)
 }
 
-/// Has IPv6 work in a new namespace, and routes, without a word on links that
-/// nobody asked for. `false` if the kernel has no IPv6 at all.
+/// Has IPv6 work in a new namespace, and routes. `false` if the kernel has no
+/// IPv6 at all.
 fn prepare_ipv6() -> Result<bool, Error> {
     match set_ipv6_setting(ALL, Ipv6Setting::Forwarding, 1) {
         Err(error) if error.is_not_found() || matches!(error, Error::Unsupported { .. }) => {
@@ -263,7 +275,6 @@ fn prepare_ipv6() -> Result<bool, Error> {
         }
         result => result?,
     }
-    set_ipv6_setting(DEFAULT, Ipv6Setting::AddrGenMode, NO_ADDRESS)?;
     if ipv6_setting(DEFAULT, Ipv6Setting::DisableIpv6)? != 0 {
         set_ipv6_setting(ALL, Ipv6Setting::DisableIpv6, 0)?;
     }
@@ -285,9 +296,6 @@ fn check_kind(link: &Link) -> Result<(), Error> {
 /// those to come.
 const ALL: IfName = IfName::constant("all");
 const DEFAULT: IfName = IfName::constant("default");
-
-/// `IN6_ADDR_GEN_MODE_NONE` of `linux/if_link.h`.
-const NO_ADDRESS: i32 = 1;
 
 /// 13 bits tell the owner, 17 the number, and the highest is set.
 const HIGH: u32 = 1 << 30;

@@ -32,6 +32,8 @@ uapi! {
     IFLA_BR_VLAN_FILTERING: U8 = 7;
     IFLA_MACVLAN_MODE: U32 = 1;
     IFLA_INET_CONF: Bytes = 1;
+    IFLA_INET6_ADDR_GEN_MODE: U8 = 8;
+    const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
     IFLA_VF_INFO: Nest = 1;
     IFLA_VF_MAC: Bytes = 1;
     IFLA_VF_VLAN: Bytes = 2;

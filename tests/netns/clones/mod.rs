@@ -27,6 +27,7 @@ mod errors;
 mod example;
 mod handover;
 mod identity;
+mod killed;
 mod plan;
 mod reach;
 
@@ -47,6 +48,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         handover::trials(),
         plan::trials(),
         identity::trials(),
+        killed::trials(),
         reach::trials(),
     ]
     .into_iter()

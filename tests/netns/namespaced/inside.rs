@@ -156,6 +156,11 @@ fn namespace_is_as_others_know_it() {
         links.contains("tap0") && links.contains("02:74:77:ff:ff:fe"),
         "{links}"
     );
+    let own = run("ip", &["-n", name, "-6", "-o", "addr"]);
+    assert!(
+        own.contains("fd00:ac10::1") && !own.contains("fe80::"),
+        "{own}"
+    );
     // What `nft` lists it loads again, and it is the same.
     let tables = || {
         run(

@@ -1,0 +1,105 @@
+//! A network is taken from a pool, and its TAP opened.
+//!
+//! The floor is to open a TAP that is there as any VMM does: the file, and one
+//! `ioctl`. It is the same TAP, after the pool has made the next one.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
+
+use tapwire::sys::{NetNs, TapOptions};
+use tapwire::{Guest, Host, IfName, Owner, Pool, PoolSettings, Settings};
+
+use crate::harness::figures::{Case, Figure};
+use crate::harness::{Mode, Result, inside, time};
+
+const RATIO: f64 = 1.5;
+const TAKE: Duration = Duration::from_micros(100);
+const PATIENCE: Duration = Duration::from_secs(20);
+const READY: u32 = 4;
+
+pub(crate) fn cases(_: Mode) -> Result<Vec<Box<dyn Case>>> {
+    Ok(vec![Box::new(Pooled::new()?)])
+}
+
+struct Pooled {
+    netns: NetNs,
+    host: Host,
+    pool: Pool,
+}
+
+impl Pooled {
+    fn new() -> Result<Self> {
+        let netns = NetNs::new()?;
+        let (host, pool) = inside(&netns, || {
+            let settings = Settings::new(Owner::new("bench")?);
+            let like = Guest::new("pool")?;
+            let pool = Pool::start(PoolSettings::new(settings.clone(), like, READY)?)?;
+            Ok((Host::with(settings)?, pool))
+        })?;
+        Ok(Self { netns, host, pool })
+    }
+
+    /// Waits until the pool has nothing to do.
+    fn rest(&self) -> Result<()> {
+        self.pool.fill(PATIENCE)?;
+        while self.pool.counts().returned() > 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(self.pool.fill(PATIENCE)?)
+    }
+}
+
+impl Case for Pooled {
+    fn figures(&self) -> Vec<Figure> {
+        vec![
+            Figure::new("take a network from a pool").p99(TAKE),
+            Figure::new("take one, and open its TAP").ratio(RATIO),
+            Figure::new("take one, and its TAP by open_tap"),
+        ]
+    }
+
+    fn round(&mut self) -> Result<Vec<[Duration; 2]>> {
+        inside(&self.netns, || {
+            self.rest()?;
+            let start = Instant::now();
+            let network = self.pool.take(PATIENCE)?;
+            let take = start.elapsed();
+            drop(open(network.tap())?);
+            let opened = start.elapsed();
+            self.rest()?;
+            let floor = time(|| open(network.tap()))?;
+            self.pool.put_back(network)?;
+            self.rest()?;
+            let start = Instant::now();
+            let network = self.pool.take(PATIENCE)?;
+            let tap = self.host.open_tap(&network, TapOptions::vnet_header)?;
+            let by_library = start.elapsed();
+            drop(tap);
+            self.pool.put_back(network)?;
+            Ok([take, opened, by_library].map(|it| [it, floor]).to_vec())
+        })
+    }
+}
+
+/// Opens a TAP that is there.
+fn open(tap: IfName) -> io::Result<File> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/net/tun")?;
+    // `struct ifreq`: the name, and the flags behind it.
+    let mut request = [0_u8; 40];
+    request[..tap.as_str().len()].copy_from_slice(tap.as_str().as_bytes());
+    let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
+    request[16..18].copy_from_slice(&flags.to_ne_bytes()[..2]);
+    #[expect(unsafe_code, reason = "no crate has this call")]
+    // SAFETY: `TUNSETIFF` reads and writes a `struct ifreq`, which is 40 bytes
+    // long and outlives the call.
+    let result = unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, request.as_mut_ptr()) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(file)
+}
