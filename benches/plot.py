@@ -1,26 +1,35 @@
 #!/usr/bin/env python3
-"""Makes plots and the table of benches/README.md from benches/data.tsv."""
+"""Makes the plots and the table of benches/README.md from benches/data.tsv,
+and the figures that the README quotes.
+
+    benches/plot.py [FILE]    another file of data
+"""
 
 import math
 import pathlib
 import re
+import sys
 from html import escape
 
-HERE = pathlib.Path(__file__).parent
+HERE = pathlib.Path(__file__).resolve().parent
 BEGIN, END = "<!-- data -->\n", "<!-- /data -->\n"
 
 
 def read():
-    """What was measured, by bench, and about what."""
-    about, benches = {}, {}
-    for line in (HERE / "data.tsv").read_text().splitlines():
+    """What was measured, by bench; about what; and who was absent."""
+    about, benches, absent = {}, {}, []
+    path = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "data.tsv"
+    for line in path.read_text().splitlines():
+        if line.startswith("# absent\t"):
+            absent.append(line.split("\t", 1)[1])
+            continue
         if line.startswith("# "):
             key, value = line[2:].split("\t", 1)
             about[key] = value
             continue
         bench, name, *numbers = line.split("\t")
         benches.setdefault(bench, []).append((name, *map(int, numbers)))
-    return about, benches
+    return about, benches, absent
 
 
 def time(nanos):
@@ -30,7 +39,7 @@ def time(nanos):
     return f"{nanos} ns"
 
 
-def table(about, benches):
+def table(about, benches, absent):
     yield ", ".join(f"{key}: {value}" for key, value in about.items()) + ".\n"
     for bench, floor in (("kernel", "floor"), ("packets", "one rule each")):
         if bench not in benches:
@@ -39,11 +48,20 @@ def table(about, benches):
         for name, ours, p99, least, least_p99, rounds in benches[bench]:
             times = " | ".join(map(time, (ours, p99, least, least_p99)))
             yield f"| {name} | {times} | {ours / least:.2f} | {rounds} |\n"
-    if "rivals" in benches:
-        yield "\n| one more, 10 000 present | median | / tapwire | rounds |\n|---|--:|--:|--:|\n"
-        ours = benches["rivals"][0][1]
-        for name, median, *_, rounds in benches["rivals"]:
+    for bench, title in (("rivals", "one more, 10 000 present"), ("encoding", "one DNAT rule as a message")):
+        if bench not in benches:
+            continue
+        yield f"\n| {title} | median | / tapwire | rounds |\n|---|--:|--:|--:|\n"
+        ours = benches[bench][0][1]
+        for name, median, *_, rounds in benches[bench]:
             yield f"| {name} | {time(median)} | {median / ours:,.2f} | {rounds} |\n"
+    if absent:
+        yield "\nNot measured: " + "; ".join(absent) + ".\n"
+    if "codec" in benches:
+        yield "\n| codec, CPU time | tapwire | netlink-packet-netfilter | / tapwire |\n|---|--:|--:|--:|\n"
+        for name, ours, _, theirs, *_ in benches["codec"]:
+            other = f"{time(theirs)} | {theirs / ours:.1f}" if theirs else " | "
+            yield f"| {name} | {time(ours)} | {other} |\n"
     if "footprint" in benches:
         yield "\n| footprint | allocations | peak bytes |\n|---|--:|--:|\n"
         for name, count, peak, *_ in benches["footprint"]:
@@ -55,6 +73,36 @@ def table(about, benches):
                 yield f"| {name[:-4]} | {time(number)} |\n"
             else:
                 yield f"| {name} | {number:,} |\n"
+
+
+def figures(about, benches):
+    """What the README quotes: the medians of some, next to the kernel's and
+    others'."""
+    yield f"Medians of one run on Linux {about.get('kernel', '?')}, {about.get('machine', '?')}"
+    yield f" ({about.get('date', '?')}); all of them in `benches/README.md`.\n"
+    rows = []
+    kernel = {name: numbers for name, *numbers in benches.get("kernel", [])}
+    for name, text in (
+        ("add one, 10000 present", "one exposure more, 10 000 present"),
+        ("withdraw one, 10000 present", "one less"),
+        ("100000 in one batch", "100 000 at once"),
+        ("10000 in one batch", "10 000 at once"),
+        ("reconcile 10000, nothing to do", "10 000 compared, nothing to do"),
+        ("attach a routed guest", "a routed guest more"),
+    ):
+        if name in kernel:
+            ours, _, least, *_ = kernel[name]
+            rows.append(f"| {text} | {time(ours)} | {time(least)} |\n")
+    if rows:
+        yield "\n| | tapwire | the same messages over a bare socket |\n|---|--:|--:|\n"
+        yield from rows
+    rivals = benches.get("rivals", [])
+    if rivals:
+        yield "\n| one more with 10 000 present | | / tapwire |\n|---|--:|--:|\n"
+        ours = rivals[0][1]
+        for name, median, *_ in rivals:
+            if "an address" not in name:
+                yield f"| {name} | {time(median)} | {median / ours:,.1f} |\n"
 
 
 def bars(path, title, rows, reference=None):
@@ -85,13 +133,26 @@ def bars(path, title, rows, reference=None):
     path.write_text("\n".join(out))
 
 
+def put(path, begin, end, text):
+    """Replaces what is between two lines of a file."""
+    old = path.read_text()
+    if begin not in old:
+        raise SystemExit(f"{path} has no line {begin!r}")
+    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.S)
+    path.write_text(pattern.sub(lambda _: begin + text + end, old))
+
+
 def main():
-    about, benches = read()
+    about, benches, absent = read()
     plots = []
-    if "rivals" in benches:
-        rows = [(name, median) for name, median, *_ in benches["rivals"]]
-        bars(HERE / "rivals.svg", "One more with 10 000 present (logarithmic)", rows, "tapwire")
-        plots.append("rivals")
+    for bench, title in (
+        ("rivals", "One more with 10 000 present (logarithmic)"),
+        ("encoding", "One DNAT rule as a message (logarithmic)"),
+    ):
+        if bench in benches:
+            rows = [(name, median) for name, median, *_ in benches[bench]]
+            bars(HERE / f"{bench}.svg", title, rows, "tapwire")
+            plots.append(bench)
     for bench, other in (("kernel", "floor"), ("packets", "one rule each")):
         if bench in benches:
             rows = []
@@ -99,12 +160,10 @@ def main():
                 rows += [(f"{name}: tapwire", ours), (f"{name}: {other}", least)]
             bars(HERE / f"{bench}.svg", f"{bench}: medians (logarithmic)", rows, ": tapwire")
             plots.append(bench)
-    text = "".join(table(about, benches))
+    text = "".join(table(about, benches, absent))
     text += "\n" + "".join(f"![{plot}]({plot}.svg)\n" for plot in plots)
-    readme = HERE / "README.md"
-    old = readme.read_text()
-    pattern = re.compile(re.escape(BEGIN) + ".*" + re.escape(END), re.S)
-    readme.write_text(pattern.sub(lambda _: BEGIN + text + END, old))
+    put(HERE / "README.md", BEGIN, END, text)
+    put(HERE.parent / "README.md", "<!-- figures -->\n", "<!-- /figures -->\n", "".join(figures(about, benches)))
 
 
 main()

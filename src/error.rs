@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-pub use crate::conflict::{Conflict, ForeignChain, ForeignRule, HostPort, Winner};
+pub use crate::conflict::{Conflict, ForeignChain, ForeignRule, HostPort, Passing, Winner};
 use crate::wire::{DecodeError, EncodeError};
 
 /// Why an operation failed.

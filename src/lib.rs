@@ -55,6 +55,7 @@ pub mod exposure;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod guest;
+mod hash;
 pub mod host;
 pub mod interfaces;
 mod layout;

@@ -14,7 +14,9 @@
 mod ours;
 mod theirs;
 
+use std::fs::OpenOptions;
 use std::hint::black_box;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion};
@@ -233,6 +235,7 @@ fn report(times: [Duration; 12]) {
         "median of CPU time", "tapwire", "netlink-packet-netfilter", "ratio"
     );
     let mut missed = Vec::new();
+    let mut lines = Vec::new();
     for (what, ours, theirs, bound) in [
         ("write a DNAT rule", rule, their_rule, FASTER),
         ("make and write it", made, their_made, 0.0),
@@ -245,6 +248,7 @@ fn report(times: [Duration; 12]) {
     ] {
         let ratio = theirs.as_secs_f64() / ours.as_secs_f64();
         println!("{what:<34} {ours:>12.2?} {theirs:>26.2?} {ratio:>7.1}");
+        lines.push((what.to_owned(), ours, theirs));
         if ratio < bound {
             missed.push(format!("{what}: only {ratio:.1} times as fast"));
         }
@@ -263,7 +267,9 @@ fn report(times: [Duration; 12]) {
         (format!("read and keep {RULES} rules"), rules),
     ] {
         println!("{what:<34} {time:>12.2?}");
+        lines.push((what, time, Duration::ZERO));
     }
+    store(&lines).expect("a file for the data");
     println!("each of {MANY} elements / each of {FEW}: {grown:.2}");
     println!("each of {MOST} elements kept / each of {MANY}: {kept:.2}");
     if many > READ_BOUND {
@@ -282,6 +288,19 @@ fn report(times: [Duration; 12]) {
         [] => println!("all bounds are met"),
         missed => println!("BOUNDS NOT MET: {}", missed.join("; ")),
     }
+}
+
+/// Appends the data to the file that `TAPWIRE_BENCH_DATA` names.
+fn store(lines: &[(String, Duration, Duration)]) -> io::Result<()> {
+    let Some(path) = std::env::var_os("TAPWIRE_BENCH_DATA") else {
+        return Ok(());
+    };
+    let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+    for (what, ours, theirs) in lines {
+        let (ours, theirs) = (ours.as_nanos(), theirs.as_nanos());
+        writeln!(file, "codec\t{what}\t{ours}\t0\t{theirs}\t0\t{ROUNDS}")?;
+    }
+    Ok(())
 }
 
 /// Reads a list and frees it; returns how many things were in it.

@@ -164,6 +164,9 @@ impl Bare {
         self.socket.send(bytes, 0)?;
         loop {
             let length = self.receive()?;
+            if is_question(bytes) {
+                return Ok(());
+            }
             match last_kind(&self.answer[..length]) {
                 ERROR | DONE => return Ok(()),
                 _ => {}
@@ -208,6 +211,13 @@ fn last_kind(bytes: &[u8]) -> u16 {
         .map_or(0, |start| kind(&bytes[start..]))
 }
 
+/// Whether it is one request that is answered by one message and not
+/// acknowledged.
+fn is_question(bytes: &[u8]) -> bool {
+    let flags = u16::from_ne_bytes([bytes[6], bytes[7]]);
+    flags & (ACK | DUMP) == 0 && length(bytes) == bytes.len()
+}
+
 fn length(message: &[u8]) -> usize {
     let length = u32::from_ne_bytes([message[0], message[1], message[2], message[3]]);
     usize::try_from(length).map_or(HEADER, |it| it.max(HEADER))
@@ -222,6 +232,10 @@ fn be32(bytes: &[u8]) -> u32 {
 }
 
 const HEADER: usize = 16;
+
+/// `NLM_F_ACK` and `NLM_F_DUMP`.
+const ACK: u16 = 4;
+const DUMP: u16 = 0x300;
 
 /// `NLMSG_ERROR`, which is what acknowledges, and `NLMSG_DONE`.
 const ERROR: u16 = 2;

@@ -57,12 +57,18 @@ impl Connection {
     /// # Errors
     /// What the system says, or `TimedOut`.
     pub(crate) fn open(to: SocketAddr, timeout: Duration) -> io::Result<Self> {
-        Ok(Self {
-            stream: TcpStream::connect_timeout(&to, timeout)?,
-            peer: to,
+        let stream = TcpStream::connect_timeout(&to, timeout)?;
+        Ok(Self::over(stream, to, timeout))
+    }
+
+    /// Over a stream that is there already.
+    pub(crate) fn over(stream: TcpStream, peer: SocketAddr, timeout: Duration) -> Self {
+        Self {
+            stream,
+            peer,
             received: Vec::new(),
             timeout,
-        })
+        }
     }
 
     /// Fetches `path`, and keeps the connection.

@@ -4,15 +4,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::expressions::{Found, weigh};
+use super::ports::Ports;
 use super::probe::{Probe, Truth};
 use super::registers::Registers;
+use super::spans::Spans;
 use super::walk::{Action, Firewall, Spot};
 use super::window::Window;
 use crate::conflict::{ForeignChain, ForeignRule};
 use crate::error::Error;
 use crate::nft::expr::{Expr, Lookup};
 use crate::nft::{
-    Chain, ChainType, Data, Family, Hook, Name, Nft, Policy, Rule, Set, Table, TableFlags, Value,
+    Chain, ChainType, Data, Family, Hook, Name, Nft, Policy, Rule, Set, SetFlags, Table,
+    TableFlags, Value,
 };
 
 /// The base chains of others; their rules are read when a packet comes there,
@@ -27,6 +30,7 @@ pub(crate) struct Foreign<'n> {
     rules: HashMap<Place, Arc<[Kept]>>,
     sets: HashMap<Place, Option<Set>>,
     found: HashMap<(Place, Vec<u8>), Found>,
+    spans: HashMap<Place, Spans>,
 }
 
 /// Family, table, and chain or set.
@@ -92,6 +96,7 @@ impl<'n> Foreign<'n> {
             rules: HashMap::new(),
             sets: HashMap::new(),
             found: HashMap::new(),
+            spans: HashMap::new(),
             nft,
         };
         for chain in foreign.nft.all_chains(Family::UNSPEC)? {
@@ -214,11 +219,20 @@ impl InTable<'_, '_> {
     }
 
     /// Asks a set for the key that a lookup has in its registers.
-    fn look_up(&mut self, lookup: &Lookup, registers: &Registers) -> Result<Found, Error> {
+    fn look_up(
+        &mut self,
+        lookup: &Lookup,
+        registers: &Registers,
+        ports: Option<Ports>,
+    ) -> Result<Found, Error> {
         let place = self.place(lookup.set().as_str());
         let parent = self.parent();
         let Foreign {
-            nft, sets, found, ..
+            nft,
+            sets,
+            found,
+            spans,
+            ..
         } = &mut *self.foreign;
         if !sets.contains_key(&place) {
             let set = nft.set(&parent, lookup.set())?;
@@ -230,6 +244,18 @@ impl InTable<'_, '_> {
         let length = usize::try_from(set.key().length()).unwrap_or_default();
         let key = match registers.known(*lookup.key(), length) {
             Ok(key) => key,
+            Err(Truth::Partly)
+                if ports.is_some_and(Ports::are_many) || spans.contains_key(&place) =>
+            {
+                if !spans.contains_key(&place) {
+                    spans.insert(place.clone(), spans_of(nft, set)?);
+                }
+                let excluded = spans
+                    .get(&place)
+                    .is_some_and(|spans| spans.exclude(registers, *lookup.key(), length));
+                let truth = if excluded { Truth::No } else { Truth::Partly };
+                return Ok(Found::vague(truth));
+            }
             Err(truth) => return Ok(Found::vague(truth)),
         };
         let Some(data) = Data::from_bytes(&key) else {
@@ -273,14 +299,31 @@ impl Firewall for InTable<'_, '_> {
         Ok(rules)
     }
 
+    fn redirects(kept: &Kept) -> bool {
+        kept.rule.expressions().iter().any(|it| match it {
+            Expr::Redirect(_) => true,
+            Expr::XtTarget(target) => &**target.extension() == "REDIRECT",
+            _ => false,
+        })
+    }
+
     fn window(kept: &Kept) -> Window {
         kept.window
     }
 
     fn weigh(&mut self, kept: &Kept, probe: &Probe) -> Result<(Truth, Action), Error> {
         weigh(&kept.rule, probe, |lookup, registers| {
-            self.look_up(lookup, registers)
+            self.look_up(lookup, registers, probe.ports)
         })
+    }
+}
+
+fn spans_of(nft: &mut Nft, set: &Set) -> Result<Spans, Error> {
+    let flags = set.current_flags();
+    let intervals = flags.contains(SetFlags::INTERVAL) && !flags.contains(SetFlags::CONCAT);
+    match nft.elements(set) {
+        Err(error) if error.is_not_found() => Ok(Spans::of(&[], intervals)),
+        elements => Ok(Spans::of(&elements?, intervals)),
     }
 }
 

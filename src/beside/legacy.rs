@@ -149,6 +149,10 @@ impl Firewall for &Table {
         Ok(self.chains.get(chain).cloned().unwrap_or_default())
     }
 
+    fn redirects(rule: &Rule) -> bool {
+        rule.target() == "REDIRECT"
+    }
+
     fn window(rule: &Rule) -> Window {
         rule.window
     }

@@ -4,7 +4,8 @@
 //! [`Host::conflicts`](crate::Host::conflicts) looks and changes nothing. It
 //! follows a few packets through the chains and rules of others, as far as
 //! these can be known: a connection to an exposed port, its answer, one that a
-//! guest opens. Sets of others are asked for single keys and never listed.
+//! guest opens. Sets of others are asked for single keys; they are listed only
+//! where many ports are wanted at once.
 //!
 //! | what is found | [`Conflict`](crate::Conflict) | breaks | remedy |
 //! |---|---|---|---|
@@ -16,6 +17,8 @@
 //! | an interface does not forward | `NotForwarding` | guests | open the host again |
 //! | nine of ten tracked connections are taken | `ConntrackNearLimit` | new connections | raise `nf_conntrack_max` |
 //! | `bridge-nf-call-iptables` is 1 and a bridge has ports | `BridgeNetfilter` | frames between ports | switch it off |
+//! | a mesh redirects the TCP connections of the namespace (Istio, Linkerd) | `PastMesh` | the mesh: it does not see the guest's | `masqueraded`, told of the mesh |
+//! | a port of the mesh itself is wanted | `Reserved` | the port | another port |
 //! | a table of legacy iptables cannot be read | `LegacyUnreadable` | unknown | look at it |
 //!
 //! # Why an accept of ours cannot help
@@ -56,10 +59,12 @@
 mod expressions;
 mod foreign;
 mod legacy;
+mod mesh;
 mod ports;
 mod probe;
 mod registers;
 mod shim;
+mod spans;
 mod survey;
 mod walk;
 mod wanted;
@@ -68,6 +73,7 @@ mod xt;
 
 pub(crate) use foreign::Foreign;
 pub(crate) use legacy::Legacy;
+pub(crate) use mesh::meshes;
 pub(crate) use shim::{is_shim, shim};
 pub(crate) use survey::{Around, shim_places, survey};
 pub(crate) use wanted::Wanted;

@@ -20,6 +20,11 @@ impl Ports {
         self.low
     }
 
+    /// Whether it takes long to look at each of them.
+    pub(super) fn are_many(self) -> bool {
+        self.high.saturating_sub(self.low) > FEW
+    }
+
     /// Whether they lie between these.
     pub(super) fn within(self, low: u16, high: u16) -> Truth {
         if low <= self.low && self.high <= high {
@@ -31,10 +36,12 @@ impl Ports {
         }
     }
 
-    /// The lower and the upper ones of several; `None` of one.
+    /// The lower and the upper ones of several, divided where the first bit
+    /// changes in which they differ; `None` of one.
     pub(super) fn halves(self) -> Option<[Self; 2]> {
-        let middle = self.low.midpoint(self.high);
-        let next = middle.checked_add(1).filter(|&next| next <= self.high)?;
+        let bit = (self.low ^ self.high).checked_ilog2()?;
+        let next = self.high.checked_shr(bit)?.checked_shl(bit)?;
+        let middle = next.checked_sub(1)?;
         Some([Self::new(self.low, middle), Self::new(next, self.high)])
     }
 
@@ -50,6 +57,9 @@ impl Ports {
         [Byte::between(low, high), last]
     }
 }
+
+/// So many are looked at one by one.
+const FEW: u16 = 16;
 
 /// A byte that is the same for all of a probe's ports, or lies between two for
 /// them.
@@ -106,8 +116,8 @@ mod tests {
 
     #[test]
     fn halves_are_all_of_the_ports_and_end_at_one() {
-        let mut ports = vec![Ports::new(0, u16::MAX)];
-        let mut single = 0_u32;
+        let mut ports = vec![Ports::new(1, u16::MAX)];
+        let mut single = 1_u32;
         while let Some(some) = ports.pop() {
             let Some([low, high]) = some.halves() else {
                 assert_eq!(u32::from(some.first()), single);

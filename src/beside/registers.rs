@@ -61,6 +61,15 @@ impl Registers {
         known.collect::<Option<Vec<u8>>>().ok_or(Truth::Partly)
     }
 
+    /// The lowest and the highest that the bytes from `from` on can be, unless
+    /// some are not known.
+    pub(super) fn bounds(&self, from: Register, length: usize) -> Option<(Vec<u8>, Vec<u8>)> {
+        let bytes = self.load(from, length).iter();
+        bytes
+            .map(|byte| byte.map(|byte| (byte.low(), byte.high())))
+            .collect()
+    }
+
     /// Whether the bytes are those of `data`.
     pub(super) fn is(&self, from: Register, data: &[u8]) -> Truth {
         let mut truth = Truth::Yes;

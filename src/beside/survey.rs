@@ -3,6 +3,8 @@
 mod forward;
 mod translation;
 
+pub(super) use translation::entering;
+
 use std::collections::HashSet;
 use std::net::IpAddr;
 
@@ -102,7 +104,7 @@ pub(crate) fn shim_places(
     Ok(places)
 }
 
-fn legacy_rule(mut table: &Table, spot: &Spot) -> Result<ForeignRule, Error> {
+pub(super) fn legacy_rule(mut table: &Table, spot: &Spot) -> Result<ForeignRule, Error> {
     let rules = table.rules(&spot.chain)?;
     let text = rules.get(spot.index).map(Rule::text);
     Ok(ForeignRule {
@@ -132,7 +134,7 @@ impl Around {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::translation::entering;
+    use super::entering;
     use crate::beside::probe::Probe;
     use crate::nft::Hook;
 

@@ -26,6 +26,9 @@ pub(super) trait Firewall {
     /// The rules of a chain; none if it is not there.
     fn rules(&mut self, chain: &str) -> Result<Arc<[Self::Rule]>, Error>;
 
+    /// Whether what the rule does is to redirect to the host itself.
+    fn redirects(rule: &Self::Rule) -> bool;
+
     /// The ports that the rule can be about.
     fn window(rule: &Self::Rule) -> Window;
 
@@ -167,6 +170,10 @@ mod tests {
 
         fn rules(&mut self, chain: &str) -> Result<Arc<[Self::Rule]>, Error> {
             Ok(self.0.get(chain).cloned().unwrap_or_default().into())
+        }
+
+        fn redirects(_: &Self::Rule) -> bool {
+            false
         }
 
         fn window(_: &Self::Rule) -> Window {

@@ -39,6 +39,11 @@
 //! What a process of the pod sends by the interface still goes out, but the
 //! answers go to the guest.
 //!
+//! Frames that a bridge passes on meet no rules for routed packets: those of a
+//! mesh (Istio) in the pod's namespace do not see the guest's connections.
+//! [`BridgePlan::conflicts`] tells of them; a guest that is to be part of the
+//! mesh is [`masqueraded`](crate::masqueraded).
+//!
 //! The bridge and the TAP are known by MAC addresses that are made from the
 //! interface's, so they are found again whatever their names
 //! ([`Bridged::find`], [`restore`]).

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use super::parts::Parts;
-use crate::error::{Conflict, Error, Invalid};
+use crate::beside::meshes;
+use crate::error::{Conflict, Error, Invalid, Passing};
 use crate::guest::GuestConfig;
 use crate::pod::{self, Frames, LeftOut, PodInterface, PodTap, Queues, Role};
 use crate::route::Rtnl;
@@ -93,12 +94,17 @@ impl BridgePlan {
 
     /// What others have or do that touches the guest's packets without
     /// preventing the take-over: bridge netfilter, by which the rules of the
-    /// pod's namespace are applied to them.
+    /// pod's namespace are applied to them; and a mesh's rules there, which
+    /// they go past on their way through the bridge.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the interface's name makes no name for a bridge.
+    /// [`Error::Invalid`] if the interface's name makes no name for a bridge;
+    /// what listing chains and rules returns.
     pub fn conflicts(&self) -> Result<Vec<Conflict>, Error> {
-        Ok(pod::bridge_netfilter(self.bridge_name()?))
+        let mut conflicts = pod::bridge_netfilter(self.bridge_name()?);
+        let interface = [(self.pod.name(), self.pod.index())];
+        conflicts.extend(meshes([&interface, &interface], Passing::Bridge)?);
+        Ok(conflicts)
     }
 
     pub(crate) fn bridge_name(&self) -> Result<IfName, Invalid> {

@@ -104,6 +104,23 @@ pub enum Conflict {
         /// Whether IPv6 is concerned, else IPv4.
         ipv6: bool,
     },
+    /// A mesh has rules that redirect the TCP connections of this namespace to
+    /// its proxy, and the guest's go past them.
+    PastMesh {
+        /// The base chain.
+        chain: Box<ForeignChain>,
+        /// The rule that redirects.
+        rule: Box<ForeignRule>,
+        /// What leads them past it.
+        by: Passing,
+    },
+    /// TCP ports that the guest is to have are those of the mesh itself.
+    Reserved {
+        /// The first of them.
+        first: u16,
+        /// The last of them.
+        last: u16,
+    },
     /// There are tables of legacy iptables that could not be read.
     LegacyUnreadable {
         /// The tables: `filter`.
@@ -128,6 +145,18 @@ pub enum Winner {
     Older,
 }
 
+/// What leads a guest's connections past a mesh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Passing {
+    /// A bridge: its frames meet no rules for routed packets.
+    Bridge,
+    /// Filters that redirect frames before any rule sees them.
+    Filters,
+    /// Exposures, which translate first.
+    Exposures,
+}
+
 impl Conflict {
     pub(crate) fn new(wanted: impl fmt::Display, holder: impl fmt::Display) -> Self {
         Self::Held {
@@ -141,6 +170,7 @@ impl Conflict {
         match self {
             Self::Held { wanted, .. } => wanted.as_ref().into(),
             Self::Translated { port, .. } | Self::Listening { port, .. } => port.to_string().into(),
+            Self::Reserved { first, last } => words::tcp_ports(*first, *last).into(),
             _ => self.breaks(),
         }
     }
@@ -150,7 +180,9 @@ impl Conflict {
         match self {
             Self::Held { holder, .. } => holder.as_ref().into(),
             Self::ForwardDrop { chain, rule, .. } => words::source(chain, rule.as_deref()).into(),
-            Self::Translated { chain, rule, .. } => words::source(chain, Some(rule)).into(),
+            Self::Translated { chain, rule, .. } | Self::PastMesh { chain, rule, .. } => {
+                words::source(chain, Some(rule)).into()
+            }
             Self::Listening { socket, .. } => format!("a socket on {socket}").into(),
             Self::StrictReversePath { interface, .. } => {
                 format!("net.ipv4.conf.{interface}.rp_filter").into()
@@ -158,6 +190,7 @@ impl Conflict {
             Self::NotForwarding { interface, ipv6 } => words::forwarding(*interface, *ipv6).into(),
             Self::ConntrackNearLimit { .. } => "net.netfilter.nf_conntrack_max".into(),
             Self::BridgeNetfilter { ipv6, .. } => words::bridge_setting(*ipv6).into(),
+            Self::Reserved { .. } => "the mesh".into(),
             Self::LegacyUnreadable { table, ipv6, .. } => {
                 format!("table {table} of {}", words::legacy(*ipv6)).into()
             }

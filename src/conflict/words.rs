@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io;
 
-use super::{Conflict, ForeignChain, ForeignRule, Winner};
+use super::{Conflict, ForeignChain, ForeignRule, Passing, Winner};
 use crate::types::IfName;
 
 impl fmt::Display for Conflict {
@@ -67,6 +67,21 @@ impl fmt::Display for Conflict {
                 "{} is 1 while bridge {bridge} has ports",
                 bridge_setting(*ipv6)
             ),
+            Self::PastMesh { chain, rule, by } => {
+                let way = match by {
+                    Passing::Bridge => "a bridge",
+                    Passing::Filters => "tc filters",
+                    Passing::Exposures => "exposures, which translate first",
+                };
+                write!(
+                    f,
+                    "{} leads connections to a mesh, and {way} lead the guest's past it",
+                    source(chain, Some(rule))
+                )
+            }
+            Self::Reserved { first, last } => {
+                write!(f, "{} is the mesh's own", tcp_ports(*first, *last))
+            }
             Self::LegacyUnreadable { table, ipv6, errno } => write!(
                 f,
                 "table {table} of {} is in use and cannot be read: {}",
@@ -117,6 +132,18 @@ impl Conflict {
                 "frames between ports of {bridge} meet the rules of forward chains, which may drop or translate them"
             )
             .into(),
+            Self::PastMesh { by, .. } => match by {
+                Passing::Bridge | Passing::Filters => {
+                    "the mesh sees none of the guest's connections: it neither encrypts nor permits them"
+                }
+                Passing::Exposures => {
+                    "the mesh sees no connections to the guest, and takes those that the guest opens for ones to the pod"
+                }
+            }
+            .into(),
+            Self::Reserved { first, last } => {
+                format!("{} does not lead to the guest", tcp_ports(*first, *last)).into()
+            }
             Self::LegacyUnreadable { table, .. } => match &**table {
                 "nat" => "it may translate what is for exposed ports, unseen",
                 _ => "it may drop packets of guests, unseen",
@@ -155,6 +182,16 @@ impl Conflict {
             Self::BridgeNetfilter { ipv6, .. } => {
                 format!("sysctl -w {}=0", bridge_setting(*ipv6)).into()
             }
+            Self::PastMesh { by, .. } => match by {
+                Passing::Bridge | Passing::Filters => {
+                    "put the guest behind the pod (masqueraded, with Masquerade::mesh), or take the pod out of the mesh"
+                }
+                Passing::Exposures => {
+                    "Masquerade::mesh with Mesh::sidecar or Mesh::ambient, or take the pod out of the mesh"
+                }
+            }
+            .into(),
+            Self::Reserved { .. } => "have the guest serve on other ports".into(),
             Self::LegacyUnreadable { table, ipv6, .. } => {
                 format!("look at it: {} -t {table} -S", legacy(*ipv6)).into()
             }
@@ -212,6 +249,14 @@ pub(super) fn source(chain: &ForeignChain, rule: Option<&ForeignRule>) -> String
     }
 }
 
+pub(super) fn tcp_ports(first: u16, last: u16) -> String {
+    if first == last {
+        format!("tcp/{first}")
+    } else {
+        format!("tcp/{first}-{last}")
+    }
+}
+
 pub(super) fn forwarding(interface: IfName, ipv6: bool) -> String {
     match (ipv6, interface.as_str()) {
         (true, "all") => "net.ipv6.conf.all.forwarding".to_owned(),
@@ -263,6 +308,10 @@ mod tests {
                 interface: eth0,
                 answers_by: None,
             },
+            Conflict::Reserved {
+                first: 15_020,
+                last: 15_021,
+            },
         ];
         let words = conflicts.map(|it| [it.to_string(), it.breaks().into(), it.remedy().into()]);
         let expected = [
@@ -290,6 +339,11 @@ mod tests {
                 "rp_filter is strict on eth0, but the way back to the outside is missing",
                 "connections to exposed ports from beyond eth0's own network",
                 "sysctl -w net.ipv4.conf.eth0.rp_filter=2 (and no 1 in all)",
+            ],
+            [
+                "tcp/15020-15021 is the mesh's own",
+                "tcp/15020-15021 does not lead to the guest",
+                "have the guest serve on other ports",
             ],
         ];
         assert_eq!(words, expected.map(|three| three.map(str::to_owned)));

@@ -98,7 +98,34 @@ impl Connection {
         self.socket.send(self.requests.as_bytes())?;
         let mut exchange = Exchange::requests(first, 1);
         let mut answer = None;
-        self.receive(&mut exchange, &what, |message| {
+        self.receive(&mut exchange, &what, Socket::receive_answer, |message| {
+            answer = Some(decode(message)?);
+            Ok(())
+        })?;
+        refused(exchange, what)?;
+        Ok(answer)
+    }
+
+    /// Sends one request that the kernel answers by a message or an error, and
+    /// does not acknowledge: one datagram back instead of two.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn ask<T>(
+        &mut self,
+        what: impl Display,
+        kind: u16,
+        body: impl FnOnce(&mut Writer<'_>),
+        mut decode: impl FnMut(&Message<'_>) -> Result<T, Error>,
+    ) -> Result<Option<T>, Error> {
+        self.requests.clear();
+        self.requests.push(kind, Flags::empty(), body)?;
+        let first = self.take_sequence(1);
+        self.requests.prepare(first, usize::MAX);
+        self.socket.send(self.requests.as_bytes())?;
+        let mut exchange = Exchange::question(first);
+        let mut answer = None;
+        self.receive(&mut exchange, &what, Socket::receive_answer, |message| {
             answer = Some(decode(message)?);
             Ok(())
         })?;
@@ -118,6 +145,24 @@ impl Connection {
         body: impl Fn(&mut Writer<'_>),
         mut decode: impl FnMut(&Message<'_>) -> Result<Option<T>, Error>,
     ) -> Result<Vec<T>, Error> {
+        self.dump_all(what, kind, body, |message, list| {
+            list.extend(decode(message)?);
+            Ok(())
+        })
+    }
+
+    /// As [`dump`](Self::dump), for messages that hold several things each:
+    /// `decode` puts them behind those that came before.
+    ///
+    /// # Errors
+    /// As [`dump`](Self::dump).
+    pub fn dump_all<T>(
+        &mut self,
+        what: impl Display,
+        kind: u16,
+        body: impl Fn(&mut Writer<'_>),
+        mut decode: impl FnMut(&Message<'_>, &mut Vec<T>) -> Result<(), Error>,
+    ) -> Result<Vec<T>, Error> {
         let mut list = Vec::new();
         for _ in 0..DUMP_ATTEMPTS {
             list.clear();
@@ -127,9 +172,8 @@ impl Connection {
             self.requests.prepare(first, usize::MAX);
             self.socket.send(self.requests.as_bytes())?;
             let mut exchange = Exchange::dump(first);
-            self.receive(&mut exchange, &what, |message| {
-                list.extend(decode(message)?);
-                Ok(())
+            self.receive(&mut exchange, &what, Socket::receive, |message| {
+                decode(message, &mut list)
             })?;
             let interrupted = exchange.interrupted();
             refused(exchange, &what)?;
@@ -163,7 +207,26 @@ impl Connection {
         requests.prepare(first, last);
         self.socket.send(requests.as_bytes())?;
         let mut exchange = Exchange::requests(first, count);
-        self.receive(&mut exchange, &"requests", each)?;
+        self.receive(&mut exchange, &"requests", Socket::receive, each)?;
+        Ok(exchange.into_refusals())
+    }
+
+    /// [`transact`](Self::transact) for changes, which are answered by
+    /// nothing but acknowledgements.
+    pub(crate) fn change(
+        &mut self,
+        requests: &mut Requests,
+    ) -> Result<Vec<(usize, Refusal)>, Error> {
+        let Some(last) = requests.len().checked_sub(1) else {
+            return Ok(Vec::new());
+        };
+        let count = count(requests)?;
+        let first = self.take_sequence(count);
+        requests.prepare(first, last);
+        self.socket.send(requests.as_bytes())?;
+        let mut exchange = Exchange::requests(first, count);
+        let receive = Socket::receive_acknowledgement;
+        self.receive(&mut exchange, &"requests", receive, |_| Ok(()))?;
         Ok(exchange.into_refusals())
     }
 
@@ -253,10 +316,11 @@ impl Connection {
         &mut self,
         exchange: &mut Exchange,
         what: &dyn Display,
+        datagram: fn(&Socket, &mut Vec<u8>) -> io::Result<()>,
         mut each: impl FnMut(&Message<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         loop {
-            self.socket.receive(&mut self.datagram).map_err(|source| {
+            datagram(&self.socket, &mut self.datagram).map_err(|source| {
                 Error::system("recv", format_args!("the reply to {what}"), source)
             })?;
             if exchange.feed(&self.datagram, &mut each)? == Progress::Complete {

@@ -57,6 +57,8 @@ enum Mode {
     Batch,
     /// A dump: over at `NLMSG_DONE`.
     Dump,
+    /// A question without acknowledgement: over with its answer.
+    Question,
 }
 
 impl Exchange {
@@ -79,6 +81,12 @@ impl Exchange {
     /// A dump numbered `sequence`.
     pub fn dump(sequence: u32) -> Self {
         Self::new(Mode::Dump, sequence, 0)
+    }
+
+    /// A request numbered `sequence` that is answered by one message or by an
+    /// error, and not acknowledged.
+    pub fn question(sequence: u32) -> Self {
+        Self::new(Mode::Question, sequence, 0)
     }
 
     fn new(mode: Mode, first: u32, last: u32) -> Self {
@@ -121,7 +129,12 @@ impl Exchange {
                     }
                     .into());
                 }
-                kind if kind >= NLMSG_MIN_TYPE => each(&message)?,
+                kind if kind >= NLMSG_MIN_TYPE => {
+                    each(&message)?;
+                    if self.mode == Mode::Question {
+                        self.progress = Progress::Complete;
+                    }
+                }
                 _ => {}
             }
         }
@@ -159,6 +172,7 @@ impl Exchange {
             Mode::Requests => place == self.last,
             Mode::Batch => place == self.last || (place == 0 && code != 0),
             Mode::Dump => code != 0,
+            Mode::Question => true,
         };
         if over {
             self.progress = Progress::Complete;
@@ -267,6 +281,31 @@ mod tests {
             exchange.refusals(),
             [(1, Refusal::new(17, Some("there"), Some(20)))]
         );
+    }
+
+    #[test]
+    fn question_is_over_with_its_answer_or_an_error() {
+        let mut exchange = Exchange::question(5);
+        let mut kinds = Vec::new();
+        let mut each = |message: &Message<'_>| {
+            kinds.push(message.kind());
+            Ok(())
+        };
+        let stray = reply(20, Flags::empty(), 4, &[0; 4]);
+        assert_eq!(exchange.feed(&stray, &mut each).unwrap(), Progress::Pending);
+        let answer = reply(21, Flags::empty(), 5, &[0; 4]);
+        assert_eq!(
+            exchange.feed(&answer, &mut each).unwrap(),
+            Progress::Complete
+        );
+        assert_eq!(kinds, [21]);
+        let mut exchange = Exchange::question(5);
+        let refused = acknowledgement(5, 2, None, None);
+        assert_eq!(
+            exchange.feed(&refused, nothing).unwrap(),
+            Progress::Complete
+        );
+        assert_eq!(exchange.refusals()[0].1.errno(), 2);
     }
 
     #[test]

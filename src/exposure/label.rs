@@ -30,6 +30,12 @@ impl Label {
     /// # Errors
     /// [`Invalid`] with the rule that it breaks.
     pub fn new(text: &str) -> Result<Self, Invalid> {
+        Self::check(text)?;
+        Ok(Self(text.into()))
+    }
+
+    /// Checks a text that need not be kept.
+    pub(crate) fn check(text: &str) -> Result<(), Invalid> {
         let invalid = |why| Invalid::new("label", text, why);
         if text.is_empty() {
             return Err(invalid("is empty"));
@@ -44,7 +50,7 @@ impl Label {
         if text.contains(ends_a_comment) {
             return Err(invalid("holds a quote, a backslash or a control character"));
         }
-        Ok(Self(text.into()))
+        Ok(())
     }
 
     /// The label as text.

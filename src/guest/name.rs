@@ -23,6 +23,12 @@ impl GuestName {
     /// # Errors
     /// [`Invalid`] with the rule that it breaks.
     pub fn new(name: &str) -> Result<Self, Invalid> {
+        Self::check(name)?;
+        Ok(Self(name.into()))
+    }
+
+    /// Checks a name that need not be kept.
+    pub(crate) fn check(name: &str) -> Result<(), Invalid> {
         let invalid = |why| Invalid::new("guest name", name, why);
         if name.len() > NAME_MAX {
             return Err(invalid("is longer than 63 bytes"));
@@ -39,7 +45,7 @@ impl GuestName {
         if name.parse::<Ipv4Addr>().is_ok() {
             return Err(invalid("is an address"));
         }
-        Ok(Self(name.into()))
+        Ok(())
     }
 
     /// The name as text.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
+use std::slice;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
@@ -42,7 +43,7 @@ impl Host {
             if is_new {
                 // The first error tells what happened; what a failing
                 // rollback leaves is found by the next attach.
-                let _rolled_back = self.detach(attached.name());
+                let _rolled_back = self.take_back(slice::from_ref(&attached));
             }
             return Err(error);
         }

@@ -36,7 +36,7 @@ impl Host {
             let new: Vec<Attachment> = new.map(|(attached, _)| attached).collect();
             // The first error tells what happened; what a failing rollback
             // leaves is found by the next attach.
-            let _rolled_back = self.take_away(&new);
+            let _rolled_back = self.take_back(&new);
             return Err(error);
         }
         for (attached, before) in &enlisted {

@@ -164,6 +164,20 @@ impl Host {
         }
     }
 
+    /// The sockets of processes on the ports of these exposures.
+    pub(crate) fn listening_on(&mut self, wanted: &[Exposure]) -> Result<Vec<Conflict>, Error> {
+        let wanted: Vec<Wanted> = wanted.iter().flat_map(Wanted::of).collect();
+        let links = self.rtnl.links()?;
+        self.listening(&links, &wanted)
+    }
+
+    /// The interfaces that lead outside, for IPv4 and for IPv6.
+    pub(crate) fn uplinks(&mut self) -> Result<[Vec<(IfName, IfIndex)>; 2], Error> {
+        let links = self.rtnl.links()?;
+        let addresses = self.rtnl.addresses(None)?;
+        Ok(self.around(&links, &addresses)?.uplinks)
+    }
+
     /// What packets of guests are like here.
     fn around(&mut self, links: &[Link], addresses: &[Address]) -> Result<Around, Error> {
         let here = |guest: &&Attachment| guest.elsewhere().is_none();

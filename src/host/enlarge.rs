@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::Host;
-use super::rebuild::{ATTEMPTS, Own, next};
+use super::rebuild::{ATTEMPTS, next};
 use crate::error::Error;
 use crate::layout::{Layout, is_on_demand};
 use crate::nft::{Batch, Chain, Content, Element, Family, Name, Nft, Rule, Set};
@@ -70,10 +70,11 @@ impl Host {
                 is_replaced(&side.limits).then_some((chain, rule))
             })
             .collect();
+        let own = self.own()?;
         let batch = &mut self.batch;
         batch.clear();
         batch.based_on(generation);
-        for chain in self.own.iter().flat_map(Own::chains) {
+        for chain in own.chains() {
             batch.flush(chain);
         }
         for (chain, _) in &limits {

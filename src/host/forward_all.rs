@@ -42,12 +42,19 @@ impl Host {
             (name, had_one)
         }));
         new.retain(|(name, _)| !notes.contains_key(name));
-        if !new.is_empty() {
+        // Another interface of the name of one that is gone is not that one.
+        let is_gone =
+            |name: &IfName| *name != ALL && links.iter().all(|link| link.name() != name.as_str());
+        let gone: Vec<IfName> = notes.keys().copied().filter(is_gone).collect();
+        if !new.is_empty() || !gone.is_empty() {
             self.batch.clear();
             let elements = new.iter().map(|&note| element(note));
             self.batch.add_elements(&self.layout.uplinks6, elements);
+            let gone = gone.iter().map(|&name| Element::new(name));
+            self.batch.destroy_elements(&self.layout.uplinks6, gone);
             self.nft.commit(&mut self.batch)?;
         }
+        notes.retain(|name, _| !is_gone(name));
         notes.extend(new);
         self.inside(|| {
             change_accept_ra(&notes, 1, 2)?;

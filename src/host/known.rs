@@ -8,6 +8,7 @@ use super::Host;
 use crate::error::Error;
 use crate::exposure::{Destination, Key, Mapping};
 use crate::guest::{Attachment, Connection, Elsewhere, Guest, GuestName, read_alias};
+use crate::hash;
 use crate::layout::{
     Listing, Seat, is_part, read_claim, read_guard, read_self, read_slot, read_span, read_special,
 };
@@ -22,7 +23,7 @@ pub(super) struct Known {
     generation: u32,
     guests: BTreeMap<u32, Attachment>,
     by_name: HashMap<Box<str>, u32>,
-    by_address: HashMap<IpAddr, u32>,
+    by_address: hash::Map<IpAddr, u32>,
     /// Who names a guest of this name as a peer.
     naming: HashMap<Box<str>, BTreeSet<u32>>,
     /// No slot below is free.
@@ -31,10 +32,10 @@ pub(super) struct Known {
     /// believe; how many do.
     gateways: HashMap<IpAddr, usize>,
     /// The claimed ports, and where they lead; of several guests the first.
-    exposures: HashMap<Key, SocketAddr>,
+    exposures: hash::Map<Key, SocketAddr>,
     /// Those of which the kernel knows more than where they lead, or which are
     /// parts of exposures that have several.
-    special: HashSet<Key>,
+    special: hash::Set<Key>,
     /// The addresses of guests that serve a loopback address of the host, or
     /// did since this was read.
     on_loopback: HashSet<IpAddr>,
@@ -344,6 +345,9 @@ impl Host {
                 known.attached(guest);
             }
         }
+        let claims = self.layout.sides.iter();
+        let claims = claims.map(|side| listing.of(&side.dnat).len()).sum();
+        known.exposures.reserve(claims);
         for side in &self.layout.sides {
             let special = listing.of(&side.special).iter();
             for key in special.filter_map(|element| read_special(side, element)) {

@@ -27,6 +27,7 @@ mod wire;
 
 pub use exposures::Exposed;
 pub use ownership::Ownership;
+pub(crate) use plan::has_ipv6;
 pub use traffic::{Dropped, Traffic};
 pub use watch::Watch;
 
@@ -73,8 +74,6 @@ pub struct Host {
     known: Known,
     /// The generation at which the tables were last seen to be in order.
     settled: Option<u32>,
-    /// The layout's own rules, once they were needed.
-    own: Option<rebuild::Own>,
     /// What was done to the host, in case someone takes the tables away.
     kept: Listing,
     /// Whether flows were looked for that a killed agent left.
@@ -215,7 +214,6 @@ impl Host {
             ownership,
             known: Known::default(),
             settled: None,
-            own: None,
             kept: Listing::default(),
             swept: false,
             claims: Vec::new(),

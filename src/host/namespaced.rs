@@ -100,6 +100,33 @@ impl Host {
         })?
     }
 
+    /// Takes away the namespaces of clones that could not be attached, if they
+    /// are the owner's, with the pairs that lead there.
+    pub(super) fn take_back_namespaces(&self, clones: &[&Attachment]) -> Result<(), Error> {
+        let mut insides = Vec::new();
+        for &clone in clones {
+            insides.extend(self.inside_of(clone)?);
+        }
+        if insides.is_empty() {
+            return Ok(());
+        }
+        let (netns, owner) = (&self.netns, &self.owner);
+        NetNs::journey(|journey| {
+            let mut insides = insides.iter();
+            insides.try_for_each(|inside| {
+                let name = inside.clone.tap.as_str();
+                if enter_ours(journey, owner, netns, name)? {
+                    let mut rtnl = Rtnl::open()?;
+                    if let Some(uplink) = rtnl.link(inside.uplink)? {
+                        delete_link(&mut rtnl, uplink.index())?;
+                    }
+                    remove_name(name)?;
+                }
+                Ok(())
+            })
+        })?
+    }
+
     /// Takes away namespaces under the owner's names that belong to no guest.
     pub(super) fn remove_stray_namespaces(&mut self) -> Result<(), Error> {
         let names = NetNs::names()?;
@@ -142,7 +169,7 @@ impl Host {
                     Err(error) if error.is_not_found() => continue,
                     Err(error) => return Err(error),
                 }
-                let mut nft = Nft::open()?;
+                let mut nft = open_nft()?;
                 for table in inside.tables() {
                     match nft.all_rules(table) {
                         Err(error) if error.is_not_found() => {}
@@ -181,24 +208,46 @@ fn delete_links(rtnl: &mut Rtnl, links: &[IfIndex], group: u32) -> Result<(), Er
     kept.map_or(Ok(()), Err)
 }
 
-/// Takes a name from a namespace if it is one of ours, or removes the file of
-/// one that never was.
+/// A handle on the tables of the namespace that the thread is in, for who only
+/// reads them or makes new ones. Nothing is left to be freed there then, so
+/// closing it waits for nothing, and need not be left to another thread.
+fn open_nft() -> Result<Nft, Error> {
+    let mut nft = Nft::open()?;
+    nft.connection_mut().socket_mut().close_in_place();
+    Ok(nft)
+}
+
+/// Takes a name from a namespace if it is one of ours.
 fn remove_our_name(
     journey: &mut Journey,
     owner: &Owner,
     host: &NetNs,
     name: &str,
 ) -> Result<(), Error> {
+    if enter_ours(journey, owner, host, name)? {
+        remove_name(name)?;
+    }
+    Ok(())
+}
+
+/// Goes into the namespace of a name if it is one of ours, and removes the
+/// file of a name that never was one.
+fn enter_ours(
+    journey: &mut Journey,
+    owner: &Owner,
+    host: &NetNs,
+    name: &str,
+) -> Result<bool, Error> {
     match NetNs::open_named(name) {
         Ok(netns) => {
             journey.enter(&netns)?;
             match check_ours(owner, host.id()?, name) {
-                Err(Error::Conflict(_)) => Ok(()),
-                checked => checked.and_then(|()| remove_name(name)),
+                Err(Error::Conflict(_)) => Ok(false),
+                checked => checked.map(|()| true),
             }
         }
-        Err(error) if error.is_not_found() => Ok(()),
-        Err(Error::Invalid(_)) => NetNs::clear_name(name).map(drop),
+        Err(error) if error.is_not_found() => Ok(false),
+        Err(Error::Invalid(_)) => NetNs::clear_name(name).map(|_| false),
         Err(error) => Err(error),
     }
 }

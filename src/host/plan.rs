@@ -110,7 +110,7 @@ impl Host {
                 let new: Vec<_> = new.filter(there).map(|home| home.place.clone()).collect();
                 if !new.is_empty() {
                     // The first error is the one to tell.
-                    let _detached = self.take_away(&new);
+                    let _detached = self.take_back(&new);
                 }
             }
         }
@@ -547,7 +547,7 @@ fn check_kind(guest: &Attachment, link: Option<&Link>) -> Result<(), Error> {
 }
 
 /// Whether the kernel has IPv6; in the calling thread's namespace.
-fn has_ipv6() -> bool {
+pub(crate) fn has_ipv6() -> bool {
     !matches!(
         ipv6_setting(LOOPBACK, Ipv6Setting::DisableIpv6),
         Err(Error::Unsupported { .. })

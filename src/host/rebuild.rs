@@ -125,20 +125,21 @@ impl Host {
             rules.extend(self.nft.all_rules(table)?);
             sets.extend(self.nft.sets(table)?);
         }
-        let own = match self.own.take() {
-            Some(own) => own,
-            None => Own::of(|batch| self.layout.create(|_| None, batch))?,
-        };
+        let own = self.own()?;
         let mut contents = HashMap::new();
         for set in sets.iter().filter(|set| is_anonymous(set.name())) {
             let place = (set.family(), set.name().clone());
             contents.insert(place, keys(&self.nft.elements(set)?));
         }
-        let intact = own.are_chains(&chains)
+        Ok(own.are_chains(&chains)
             && own.are_rules(&rules, &contents)
-            && are_sets(&self.layout, &sets);
-        self.own = Some(own);
-        Ok(intact)
+            && are_sets(&self.layout, &sets))
+    }
+
+    /// The layout's own chains and rules. They are not kept: they are many
+    /// small things, and looked at only after others' changes.
+    pub(super) fn own(&self) -> Result<Own, Error> {
+        Own::of(|batch| self.layout.create(|_| None, batch))
     }
 
     /// Makes the tables anew, with all elements of the sets that stay and

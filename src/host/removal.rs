@@ -1,6 +1,6 @@
 //! Guests go: what is left of them, and in which order it is taken away.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use super::Host;
@@ -9,16 +9,30 @@ use crate::conntrack::{self, FlowFilter, TupleFilter};
 use crate::error::Error;
 use crate::exposure::{Destination, Target};
 use crate::guest::Attachment;
-use crate::route::LinkChange;
-use crate::types::{IfIndex, IfName};
+use crate::route::{Link, LinkChange};
+use crate::types::IfIndex;
 
 impl Host {
     /// Takes guests away: their exposures, their TAPs, their flows, their
     /// addresses, in this order, so that whoever gets the addresses next meets
     /// none of their packets.
     pub(super) fn take_away(&mut self, guests: &[Attachment]) -> Result<(), Error> {
+        self.take_with(guests, Self::delete_taps)
+    }
+
+    /// Takes guests away that could not be attached. What was there before
+    /// under the name of a TAP is not theirs, and stays.
+    pub(super) fn take_back(&mut self, guests: &[Attachment]) -> Result<(), Error> {
+        self.take_with(guests, Self::delete_made)
+    }
+
+    fn take_with(
+        &mut self,
+        guests: &[Attachment],
+        delete: fn(&mut Self, &[Attachment]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         self.withdraw_all(guests)?;
-        self.delete_taps(guests)?;
+        delete(self, guests)?;
         self.cut_guests(guests)?;
         self.release(guests)?;
         if guests.iter().any(|it| it.elsewhere().is_some()) {
@@ -64,8 +78,25 @@ impl Host {
                 _ => Ok(()),
             };
         }
-        let taps: HashSet<IfName> = guests.iter().map(|guest| guest.tap).collect();
-        self.delete_links(|tap| taps.contains(&tap))
+        let taps: HashSet<&str> = guests.iter().map(|guest| guest.tap.as_str()).collect();
+        self.delete_links(|link| taps.contains(link.name()))
+    }
+
+    /// Deletes of the TAPs of guests, and of what they have in namespaces,
+    /// what was made for them: a link that got as far bears its guest's name,
+    /// any other goes with its maker.
+    fn delete_made(&mut self, guests: &[Attachment]) -> Result<(), Error> {
+        let aliases: HashMap<&str, String> = guests
+            .iter()
+            .map(|guest| (guest.tap.as_str(), guest.alias()))
+            .collect();
+        self.delete_links(|link| {
+            let alias = aliases.get(link.name()).map(String::as_str);
+            alias.is_some() && link.alias() == alias
+        })?;
+        let is_inside = |guest: &&Attachment| guest.namespace().is_some();
+        let inside: Vec<&Attachment> = guests.iter().filter(is_inside).collect();
+        self.take_back_namespaces(&inside)
     }
 
     /// Deletes TAPs and namespaces under the owner's names that belong to no
@@ -78,12 +109,11 @@ impl Host {
     /// Deletes the owner's TAPs that are `meant`: many at once, as a group
     /// that nobody else is in. The kernel waits once for all then, instead of
     /// once for each.
-    fn delete_links(&mut self, meant: impl Fn(IfName) -> bool) -> Result<(), Error> {
+    fn delete_links(&mut self, meant: impl Fn(&Link) -> bool) -> Result<(), Error> {
         let (mut ours, mut groups) = (Vec::new(), HashSet::new());
         for link in self.rtnl.links()? {
             groups.insert(link.group());
-            let is_ours = self.slot_of(&link).is_some();
-            if is_ours && link.name().parse().is_ok_and(&meant) {
+            if self.slot_of(&link).is_some() && meant(&link) {
                 ours.push(link.index());
             }
         }

@@ -18,15 +18,17 @@ impl Interfaces {
     /// - What has a name, an address, a port of a bridge or an owner that one
     ///   of them needs ([`Conflict::Held`]): with such a one [`apply`]
     ///   refuses all of them.
-    /// - What [`BridgePlan::conflicts`], [`Masquerade::conflicts`],
-    ///   [`Host::conflicts`] tell of those that are bridged, masqueraded and
-    ///   routed: rules of others that drop or translate, listeners, reverse
-    ///   path filters, bridge netfilter, which is told of segments too.
+    /// - What [`BridgePlan::conflicts`], [`RedirectPlan::conflicts`],
+    ///   [`Masquerade::conflicts`], [`Host::conflicts`] tell of those that are
+    ///   bridged, redirected, masqueraded and routed: a mesh that is passed
+    ///   by, rules of others that drop or translate, listeners, reverse path
+    ///   filters, bridge netfilter, which is told of segments too.
     /// - Networks of two interfaces that overlap, so that the guest sends by
     ///   one what is for a neighbour on the other.
     ///
     /// [`apply`]: Self::apply
     /// [`BridgePlan::conflicts`]: crate::bridged::BridgePlan::conflicts
+    /// [`RedirectPlan::conflicts`]: crate::redirected::RedirectPlan::conflicts
     /// [`Masquerade::conflicts`]: crate::masqueraded::Masquerade::conflicts
     ///
     /// # Errors
@@ -56,12 +58,13 @@ impl Interfaces {
         };
         let more = match &interface.way {
             Way::Bridged(pod) => self.bridge_plan(*pod)?.conflicts(),
+            Way::Redirected(pod) => self.redirect_plan(*pod)?.conflicts(),
             Way::Masqueraded(masquerade) => self.placed(masquerade)?.conflicts(),
             Way::Routed(wanted) => {
                 Host::unopened(wanted.0.clone()).and_then(|mut host| host.conflicts(&[]))
             }
             Way::Segment(port) => Ok(port.conflicts()),
-            Way::Redirected(_) | Way::Macvtap(_) | Way::Function(_) => Ok(Vec::new()),
+            Way::Macvtap(_) | Way::Function(_) => Ok(Vec::new()),
         };
         match more {
             // What prevents it prevents the look as well.

@@ -23,7 +23,9 @@
 //!
 //! It stands on [`Host`], [`Guest`] and [`Exposure`], whose owner has this
 //! guest only: all that is said there of planning, repeating and agents that
-//! are killed holds here. A mesh has a small table of its own, `OWNER-mesh`.
+//! are killed holds here. A mesh has a small table of its own, `OWNER-mesh`; one whose
+//! proxy connects from its clients' addresses, a routing rule and a table of
+//! routes besides. [`remove`] takes all of that away.
 //!
 //! Everything here works in the calling thread's network namespace; see
 //! [`NetNs::run`](crate::sys::NetNs::run).
@@ -36,12 +38,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-pub use mesh::{Mesh, RESERVED_PORTS};
+pub use mesh::{AMBIENT_PORTS, Mesh, RESERVED_PORTS};
 
-use crate::Conflict;
-use crate::error::{Error, Invalid};
+use crate::beside::meshes;
+use crate::error::{Conflict, Error, Invalid, Passing};
 use crate::exposure::{Exposure, Ports, Protocol, Target};
-use crate::guest::{Attachment, Guest, GuestConfig, GuestRoute, Networks};
+use crate::guest::{Attachment, Guest, GuestConfig, GuestRoute, Networks, Service};
 use crate::host::{Host, Settings};
 use crate::owner::Owner;
 use crate::plan::{Plan, Wanted};
@@ -135,7 +137,8 @@ impl Masquerade {
         self
     }
 
-    /// Compares what is wanted with what is there; changes nothing.
+    /// Compares what is wanted with what is there; changes nothing, but that
+    /// the owner's tables are made if they are missing, as [`Host::with`] does.
     ///
     /// # Errors
     /// [`Error::Invalid`] if no port is left for the guest, or its
@@ -157,14 +160,50 @@ impl Masquerade {
 
     /// What others have or do in the pod that touches the guest: rules that
     /// take its ports first, listeners on them, foreign drops, bridge
-    /// netfilter. Each port is looked at with each of their rules, which takes
-    /// a while for all ports where others have many.
+    /// netfilter; rules of a mesh that was not told of, ports to be
+    /// [carried](Self::carry) that are the mesh's own. Each port is looked at
+    /// with each of their rules, which takes a while for all ports where
+    /// others have many.
+    ///
+    /// Ports that processes open connections from
+    /// (`net.ipv4.ip_local_port_range`) are no conflict: the kernel tells the
+    /// answers from what is for the guest.
     ///
     /// # Errors
     /// As [`plan`](Self::plan), and as [`Host::conflicts`].
     pub fn conflicts(&self) -> Result<Vec<Conflict>, Error> {
         let wanted = self.wanted()?;
-        self.host()?.conflicts(wanted.exposures())
+        let mut host = self.host()?;
+        let mut conflicts = host.conflicts(wanted.exposures())?;
+        if self.mesh.is_some() {
+            // What comes by way of the mesh ends with the guest as well.
+            let mut meshed = Vec::new();
+            for ports in self.meshed() {
+                meshed.extend(self.exposures(Protocol::Tcp, ports)?);
+            }
+            conflicts.extend(host.listening_on(&meshed)?);
+        } else {
+            let [uplinks4, uplinks6] = host.uplinks()?;
+            conflicts.extend(meshes([&uplinks4, &uplinks6], Passing::Exposures)?);
+        }
+        conflicts.extend(self.reserved_ports());
+        Ok(conflicts)
+    }
+
+    /// Ports that are to be carried and are the mesh's.
+    fn reserved_ports(&self) -> Vec<Conflict> {
+        let reserved: Vec<Ports> = self.mesh.iter().flat_map(Mesh::reserved).collect();
+        let carried = self.carried.iter();
+        let carried = carried.filter(|(protocol, _)| *protocol == Protocol::Tcp);
+        let both = carried.flat_map(|(_, ports)| {
+            let common = |it: &Ports| ports::common(*ports, *it);
+            let both: Vec<Ports> = reserved.iter().filter_map(common).collect();
+            both.into_iter().map(|both| Conflict::Reserved {
+                first: both.first(),
+                last: both.last(),
+            })
+        });
+        both.collect()
     }
 
     /// Puts it in force, repeats what a killed agent left, changes what is
@@ -175,13 +214,14 @@ impl Masquerade {
     /// As [`plan`](Self::plan), and as [`Host::apply`].
     pub fn apply(&self) -> Result<Masqueraded, Error> {
         let wanted = self.wanted()?;
-        let mut host = self.host()?;
-        self.check_alone(&mut host)?;
-        let is_new = host.guests()?.is_empty();
-        let outcome = host.apply(&wanted).and_then(|_| self.settle(&mut host));
+        let is_new = match Host::find(self.settings()?)? {
+            Some(mut host) => host.guests()?.is_empty(),
+            None => true,
+        };
+        let outcome = self.put_in_force(&wanted);
         if outcome.is_err() && is_new {
             // The first error is the one to tell.
-            let _removed = mesh::remove(&self.owner).and_then(|()| host.remove());
+            let _removed = remove(self.owner.clone());
         }
         outcome
     }
@@ -191,8 +231,7 @@ impl Masquerade {
     /// # Errors
     /// As [`Host::guests`].
     pub fn find(&self) -> Result<Option<Masqueraded>, Error> {
-        let settings = Settings::new(self.owner.clone()).networks(self.networks()?);
-        let guests = match Host::find(settings)? {
+        let guests = match Host::find(self.settings()?)? {
             Some(mut host) => host.guests()?,
             None => Vec::new(),
         };
@@ -222,6 +261,13 @@ impl Masquerade {
         self.guest.fixed_mac()
     }
 
+    fn put_in_force(&self, wanted: &Wanted) -> Result<Masqueraded, Error> {
+        let mut host = self.host()?;
+        self.check_alone(&mut host)?;
+        host.apply(wanted)?;
+        self.settle(&mut host)
+    }
+
     fn settle(&self, host: &mut Host) -> Result<Masqueraded, Error> {
         let absent = || Error::Absent {
             kind: "guest",
@@ -229,7 +275,7 @@ impl Masquerade {
         };
         let attached = host.guests()?.into_iter().next().ok_or_else(absent)?;
         match &self.mesh {
-            Some(mesh) => mesh.install(&self.owner, &attached, &self.meshed())?,
+            Some(mesh) => mesh.install(&self.place(&attached, &self.meshed()))?,
             None => mesh::remove(&self.owner)?,
         }
         Ok(Masqueraded {
@@ -242,13 +288,26 @@ impl Masquerade {
     fn differs(&self) -> Result<bool, Error> {
         let attached = self.networks()?.attachment(&self.owner, &self.guest, 0)?;
         match &self.mesh {
-            Some(mesh) => Ok(!mesh.is_installed(&self.owner, &attached, &self.meshed())?),
+            Some(mesh) => Ok(!mesh.is_installed(&self.place(&attached, &self.meshed()))?),
             None => mesh::is_there(&self.owner),
         }
     }
 
+    fn place<'a>(&'a self, guest: &'a Attachment, ports: &'a [Ports]) -> mesh::Place<'a> {
+        mesh::Place {
+            owner: &self.owner,
+            guest,
+            policy: self.guest.policy(),
+            ports,
+        }
+    }
+
     fn host(&self) -> Result<Host, Error> {
-        Host::with(Settings::new(self.owner.clone()).networks(self.networks()?))
+        Host::with(self.settings()?)
+    }
+
+    fn settings(&self) -> Result<Settings, Invalid> {
+        Ok(Settings::new(self.owner.clone()).networks(self.networks()?))
     }
 
     /// The networks of which the guest has the only place.
@@ -275,6 +334,10 @@ impl Masquerade {
         if *guest.wanted_connection() != crate::Connection::Routed {
             let why = "is masqueraded, so its connection is routed";
             return Err(Invalid::new("guest", guest.name(), why).into());
+        }
+        let mut guest = guest.clone();
+        if let Some(port) = self.mesh.as_ref().and_then(Mesh::takes_at) {
+            guest = guest.service(Service::new(Protocol::Tcp, port.get())?);
         }
         let mut wanted = Wanted::new().guest(guest.clone());
         let all = self.ports();

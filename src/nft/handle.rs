@@ -16,7 +16,7 @@ use crate::wire::uapi::nf_tables::{
     NFTA_RULE_TABLE, NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_SET_ELEM_LIST_SET, NFTA_SET_ELEM_LIST_TABLE,
     NFTA_SET_TABLE,
 };
-use crate::wire::{DecodeError, Flags, Message, Writer};
+use crate::wire::{DecodeError, Message, Writer};
 
 use self::destroy::is_destroy;
 use super::{
@@ -148,10 +148,9 @@ impl Nft {
     /// # Errors
     /// [`Error::Refused`] (`EPERM` without `CAP_NET_ADMIN`).
     pub fn generation(&mut self) -> Result<u32, Error> {
-        let answer = self.connection.get(
+        let answer = self.connection.ask(
             "get the generation",
             header::kind(NFT_MSG_GETGEN),
-            Flags::ACK,
             |out| header::put(Family::UNSPEC, out),
             |message| {
                 let (_, attrs) = header::split(message)?;
@@ -272,13 +271,12 @@ impl Nft {
         let what = format!("list set {} {} {}", set.family(), set.table(), set.name());
         let fixed = set.capacity().is_some() || set.current_flags().contains(SetFlags::INTERVAL);
         for _ in 0..MOVING_ATTEMPTS {
-            let lists = self.connection.dump(
+            let elements = self.connection.dump_all(
                 &what,
                 header::kind(NFT_MSG_GETSETELEM),
                 |out| put_set(set, out),
-                |message| decode_elements(message).map(Some),
+                |message, all| Ok(Elements::decode_into(message, all)?),
             )?;
-            let elements: Vec<Element> = lists.into_iter().flatten().collect();
             if fixed || are_distinct(&elements) {
                 return Ok(elements);
             }
@@ -300,7 +298,7 @@ impl Nft {
         key: impl Into<Data>,
     ) -> Result<Option<Element>, Error> {
         let wanted = Element::new(key);
-        let answer = self.connection.get(
+        let answer = self.connection.ask(
             format_args!(
                 "get element {} {} {} {wanted}",
                 set.family(),
@@ -308,14 +306,13 @@ impl Nft {
                 set.name()
             ),
             header::kind(NFT_MSG_GETSETELEM),
-            Flags::ACK,
             |out| {
                 put_set(set, out);
                 out.nest(NFTA_SET_ELEM_LIST_ELEMENTS, |out| {
                     out.nest(NFTA_LIST_ELEM, |out| wanted.encode_key(out));
                 });
             },
-            decode_elements,
+            |message| Ok(Elements::decode(message)?.elements),
         );
         match answer {
             Ok(list) => Ok(list.and_then(|list| list.into_iter().next())),
@@ -375,10 +372,6 @@ fn put_set(set: &Set, out: &mut Writer<'_>) {
     header::put(set.family(), out);
     out.put(NFTA_SET_ELEM_LIST_TABLE, set.table().as_str());
     out.put(NFTA_SET_ELEM_LIST_SET, set.name().as_str());
-}
-
-fn decode_elements(message: &Message<'_>) -> Result<Vec<Element>, Error> {
-    Ok(Elements::decode(message)?.elements)
 }
 
 fn are_distinct(elements: &[Element]) -> bool {

@@ -186,20 +186,36 @@ impl Content {
 
 impl Elements {
     pub(crate) fn decode(message: &wire::Message<'_>) -> Result<Self, DecodeError> {
-        let (family, attrs) = header::split(message)?;
-        let fields = Fields::<5>::read(attrs)?;
-        let list = fields.get(NFTA_SET_ELEM_LIST_ELEMENTS)?;
-        // Counted first: elements are large, and growing would copy them.
-        let count = list.clone().map_or(0, Iterator::count);
-        let mut elements = Vec::with_capacity(count);
-        for element in list.into_iter().flatten() {
-            elements.push(Element::decode(element?.nested())?);
-        }
+        let mut elements = Vec::new();
+        let (family, fields) = Self::read(message, &mut elements)?;
         Ok(Self {
             family,
             table: header::name(&fields, NFTA_SET_ELEM_LIST_TABLE)?,
             set: header::name(&fields, NFTA_SET_ELEM_LIST_SET)?,
             elements,
         })
+    }
+
+    /// The elements alone, behind those that are there.
+    pub(crate) fn decode_into(
+        message: &wire::Message<'_>,
+        elements: &mut Vec<Element>,
+    ) -> Result<(), DecodeError> {
+        Self::read(message, elements).map(drop)
+    }
+
+    fn read<'m>(
+        message: &wire::Message<'m>,
+        elements: &mut Vec<Element>,
+    ) -> Result<(Family, Fields<'m, 5>), DecodeError> {
+        let (family, attrs) = header::split(message)?;
+        let fields = Fields::<5>::read(attrs)?;
+        let list = fields.get(NFTA_SET_ELEM_LIST_ELEMENTS)?;
+        // Counted first: elements are large, and growing would copy them.
+        elements.reserve(list.clone().map_or(0, Iterator::count));
+        for element in list.into_iter().flatten() {
+            elements.push(Element::decode(element?.nested())?);
+        }
+        Ok((family, fields))
     }
 }

@@ -1,9 +1,9 @@
 //! The elements that are wanted in a set against those that are there.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::ptr;
 
+use crate::hash;
 use crate::layout::{Layout, Listing};
 use crate::nft::{Element, Set};
 
@@ -26,14 +26,14 @@ pub(super) struct Comparison<'a> {
 struct Compared<'a> {
     set: &'a Set,
     listed: &'a [Element],
-    places: HashMap<Place<'a>, usize>,
+    places: hash::Map<Place<'a>, usize>,
     /// Who wants each of the listed ones, if anyone does.
     wanted_by: Vec<Option<usize>>,
     /// Whether each of the listed ones is there in another form than wanted.
     replaced: Vec<bool>,
     add: Vec<Element>,
     /// Who wants those that are not there.
-    added_by: HashMap<Place<'static>, usize>,
+    added_by: hash::Map<Place<'static>, usize>,
 }
 
 /// What an element meets when it is put beside what is there.
@@ -63,7 +63,7 @@ impl<'a> Comparison<'a> {
                 wanted_by: vec![None; listed.len()],
                 replaced: vec![false; listed.len()],
                 add: Vec::new(),
-                added_by: HashMap::new(),
+                added_by: hash::Map::default(),
             }
         });
         Self {

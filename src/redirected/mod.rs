@@ -33,10 +33,19 @@
 //!
 //! The TAP is known by a MAC address that is made from the interface's, the
 //! filters by a cookie, so they are found again whatever the TAP's name
-//! ([`Redirected::find`], [`restore`]). An ingress or clsact qdisc that
-//! someone else has put on the interface is a [`Conflict`](crate::Conflict):
-//! of two that decide about one packet, only one would. (Programs that are
-//! attached by `bpf(2)` alone, such as XDP, are not seen.)
+//! ([`Redirected::find`], [`restore`]).
+//!
+//! # Conflicts
+//!
+//! | what is found | when it is told | why |
+//! |---|---|---|
+//! | an ingress or clsact qdisc of someone else on the interface, with its filters | [`take_over`](RedirectPlan::take_over) refuses | of two that decide about one packet, only one would |
+//! | the interface is a port of a bridge, or is taken over by [`bridged`](crate::bridged) | the same | its frames go elsewhere already |
+//! | a mesh's rules in the pod's namespace | [`conflicts`](RedirectPlan::conflicts): [`PastMesh`](crate::Conflict::PastMesh) | frames are redirected before any rule sees them: the guest is outside of the mesh |
+//!
+//! Rules for routed packets, drops of theirs and bridge netfilter do nothing
+//! to the guest, for its packets are not routed here. Programs that are
+//! attached by `bpf(2)` alone, such as XDP, are not seen.
 //!
 //! Everything here works in the calling thread's network namespace; see
 //! [`NetNs::run`](crate::sys::NetNs::run).

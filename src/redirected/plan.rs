@@ -3,7 +3,8 @@
 use std::fmt;
 
 use super::parts::Parts;
-use crate::error::{Error, Invalid};
+use crate::beside::meshes;
+use crate::error::{Conflict, Error, Invalid, Passing};
 use crate::guest::GuestConfig;
 use crate::pod::{self, Frames, LeftOut, PodInterface, PodTap, Queues, Role};
 use crate::route::Rtnl;
@@ -80,6 +81,20 @@ impl RedirectPlan {
     /// What the guest would not be told.
     pub fn left_out(&self) -> Vec<LeftOut> {
         pod::guest_config(&self.pod).1
+    }
+
+    /// What others have or do that touches the guest's packets without
+    /// preventing the take-over: a mesh's rules in the pod's namespace, past
+    /// which the filters lead them. (Qdiscs and filters of others on the
+    /// interface prevent it:
+    /// [`take_over`](Self::take_over) returns an [`Error::Conflict`]. Bridge
+    /// netfilter does nothing to them.)
+    ///
+    /// # Errors
+    /// What listing chains and rules returns.
+    pub fn conflicts(&self) -> Result<Vec<Conflict>, Error> {
+        let interface = [(self.pod.name(), self.pod.index())];
+        meshes([&interface, &interface], Passing::Filters)
     }
 
     pub(crate) fn tap_name(&self) -> Result<IfName, Invalid> {

@@ -3,7 +3,7 @@
 //! has no verb.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
@@ -177,9 +177,17 @@ impl Ipv6Setting {
 /// [`Error::Unsupported`] if the kernel lacks the setting; [`Error::System`]
 /// if `/proc/sys` cannot be read.
 pub fn ipv6_setting(interface: IfName, setting: Ipv6Setting) -> Result<i32, Error> {
-    fs::read_to_string(setting.path(interface))
-        .and_then(|text| text.trim().parse().map_err(io::Error::other))
+    read_number(&setting.path(interface))
         .map_err(|source| setting.explain(interface, "read", source))
+}
+
+/// The number that a file holds, which the kernel tells in one piece.
+fn read_number(path: &Path) -> io::Result<i32> {
+    let mut text = [0; 16];
+    let length = fs::File::open(path)?.read(&mut text)?;
+    let text = text.get(..length).unwrap_or_default();
+    let text = str::from_utf8(text).map_err(io::Error::other)?;
+    text.trim().parse().map_err(io::Error::other)
 }
 
 /// Changes an IPv6 setting of an interface of the calling thread's network

@@ -8,7 +8,6 @@ use netlink_packet_route::address::AddressMessage;
 
 use crate::conn::{Connection, Requests};
 use crate::error::{Error, Refusal};
-use crate::wire::Flags;
 use crate::wire::uapi::rtnetlink::{
     RTM_GETADDR, RTM_GETLINK, RTM_GETNEIGH, RTM_GETQDISC, RTM_GETROUTE, RTM_GETRULE, RTM_GETSTATS,
     RTM_GETTFILTER,
@@ -189,10 +188,9 @@ impl Rtnl {
     /// As [`links`](Self::links). A route that refuses the packets is
     /// [`Error::Refused`] with its reason (`EHOSTUNREACH`, `EACCES`, `EINVAL`).
     pub fn route_to(&mut self, address: IpAddr) -> Result<Option<Route>, Error> {
-        let found = self.connection.get(
+        let found = self.connection.ask(
             format_args!("get route to {address}"),
             RTM_GETROUTE,
-            Flags::empty(),
             |out| fib_filter::encode_lookup(address, out),
             |message| Ok(Route::decode(message)?),
         );
@@ -233,10 +231,9 @@ impl Rtnl {
     /// # Errors
     /// As [`links`](Self::links).
     pub fn bridge_port(&mut self, port: IfIndex) -> Result<Option<BridgePort>, Error> {
-        let found = self.connection.get(
+        let found = self.connection.ask(
             format_args!("get port {port}"),
             RTM_GETLINK,
-            Flags::empty(),
             |out| link::encode_get(Some(port), None, out),
             |message| Ok(BridgePort::decode(message)?),
         );
@@ -279,10 +276,9 @@ impl Rtnl {
     /// # Errors
     /// As [`links`](Self::links), and `ENODEV` if there is no such link.
     pub fn virtual_functions(&mut self, physical: IfIndex) -> Result<Vec<VirtualFunction>, Error> {
-        let found = self.connection.get(
+        let found = self.connection.ask(
             format_args!("get virtual functions of {physical}"),
             RTM_GETLINK,
-            Flags::empty(),
             |out| vf::encode_get(physical, out),
             |message| Ok(VirtualFunction::decode_all(message)?),
         )?;
@@ -337,10 +333,9 @@ impl Rtnl {
         index: Option<IfIndex>,
         name: Option<IfName>,
     ) -> Result<Option<Link>, Error> {
-        let found = self.connection.get(
+        let found = self.connection.ask(
             what,
             RTM_GETLINK,
-            Flags::empty(),
             |out| link::encode_get(index, name, out),
             |message| Ok(Link::decode(message)?),
         );
@@ -360,7 +355,7 @@ impl Rtnl {
             .requests()
             .and_then(|requests| match requests.len() {
                 0 => Ok(Vec::new()),
-                _ => connection.transact(requests, |_| Ok(())),
+                _ => connection.change(requests),
             });
         let outcome = sent.and_then(|refusals| judge(&changes, refusals));
         self.requests = changes.into_requests();

@@ -9,6 +9,7 @@
 //! its own short-lived ones (see [`NetNs::run`]).
 #![expect(unsafe_code, reason = "std has no form of these system calls")]
 
+mod closer;
 #[cfg(feature = "proxied")]
 mod datagram;
 mod epoll;

@@ -15,10 +15,10 @@ pub(super) fn bind(source: &Path, target: &Path) -> io::Result<()> {
     mount(Some(&source), target, None, libc::MS_BIND | libc::MS_REC)
 }
 
-/// Makes mounts below `target` appear in the mount namespaces made from this
-/// one, and those made there appear here.
+/// Makes mounts that are made on `target` from now on appear in the mount
+/// namespaces made from this one, and those made there appear here.
 pub(super) fn share(target: &Path) -> io::Result<()> {
-    mount(None, target, None, libc::MS_SHARED | libc::MS_REC)
+    mount(None, target, None, libc::MS_SHARED)
 }
 
 /// Ends all exchange of mounts below `target` with other mount namespaces.

@@ -3,12 +3,12 @@
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use libc::c_int;
 use netlink_sys::SocketAddr;
 
+use super::closer;
 use crate::error::Error;
 
 /// How long a reply may take before it counts as lost, unless
@@ -21,8 +21,10 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 /// `NETLINK_CAP_ACK` forbids.
 const REPLY_CAPACITY: usize = 32 * 1024;
 
-/// More than closing a descriptor takes, thread-local storage included.
-const CLOSING_STACK: usize = 256 * 1024;
+/// What the answer to a question for one thing fits into. The largest is a
+/// link with its virtual functions, which lie in one attribute of up to
+/// 64 KiB.
+const ANSWER_CAPACITY: usize = 128 * 1024;
 
 /// The family of netlink that a socket speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -54,7 +56,8 @@ impl Protocol {
 /// Closing a socket of [`Protocol::Netfilter`] waits until the kernel has freed
 /// what anyone in the namespace has deleted (8–24 ms). A thread of its own does
 /// that, so that dropping this value does not wait; if no thread can be had, it
-/// does.
+/// does. The thread ends a tenth of a second after the last socket: until then
+/// this process has several, and cannot enter a user namespace.
 #[derive(Debug)]
 pub struct Socket {
     inner: ManuallyDrop<netlink_sys::Socket>,
@@ -195,6 +198,15 @@ impl Socket {
         self.patiently(|socket| receive_into(socket, buffer, REPLY_CAPACITY))
     }
 
+    /// Receives one datagram that answers a question for one thing, in one
+    /// system call.
+    ///
+    /// # Errors
+    /// As [`receive`](Self::receive); `EMSGSIZE` for more than 128 KiB.
+    pub fn receive_answer(&self, buffer: &mut Vec<u8>) -> io::Result<()> {
+        self.patiently(|socket| receive_into(socket, buffer, ANSWER_CAPACITY))
+    }
+
     /// Enlarges the receive buffer to hold `bytes` of kernel accounting, as
     /// far as the kernel allows.
     ///
@@ -323,12 +335,7 @@ impl Drop for Socket {
         if self.protocol != Protocol::Netfilter || self.close_in_place {
             return;
         }
-        // If there is no thread, `inner` is dropped with the closure.
-        let closing = thread::Builder::new()
-            .name("close netlink".to_owned())
-            .stack_size(CLOSING_STACK)
-            .spawn(move || drop(inner));
-        drop(closing);
+        closer::close(inner);
     }
 }
 

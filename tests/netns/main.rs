@@ -81,6 +81,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     if let Some(code) = planner::be_agent()
         .or_else(bridged::be_agent)
+        .or_else(masqueraded::be_agent)
         .or_else(redirected::be_agent)
         .or_else(segment::be_agent)
         .or_else(interfaces::be_agent)

@@ -6,7 +6,7 @@ use ::netlink_bindings::nftables::{Chained, Nfgenmsg};
 use ::nlink::netlink::nftables::types::{Family, Set, SetElement, SetKeyType};
 use ::nlink::netlink::{Connection, Nftables};
 use netlink_socket2::NetlinkSocket;
-use tapwire::nft::{Batch, DataType, Element, Name, Nft, Port, Table};
+use tapwire::nft::{Batch, DataType, Element, L4Proto, Name, Nft, Port, Table};
 use tapwire::route::{Address, Rtnl};
 
 use crate::{FIRST, PORT, PRESENT, Result, Rival, in_new_namespace, time};
@@ -14,14 +14,20 @@ use crate::{FIRST, PORT, PRESENT, Result, Rival, in_new_namespace, time};
 const TABLE: &str = "rival";
 const SET: &str = "ports";
 
-/// A table with a set of ports.
+/// As the kernel has the key: each part takes four bytes.
+const KEY: [u8; 8] = {
+    let [high, low] = PORT.to_be_bytes();
+    [6, 0, 0, 0, high, low, 0, 0]
+};
+
+/// A table with a set of protocols and ports, the keys that exposures have.
 fn table() -> Result<()> {
     let table = Table::new(tapwire::nft::Family::INET, Name::constant(TABLE));
-    let key = [DataType::INET_SERVICE];
+    let key = [DataType::INET_PROTO, DataType::INET_SERVICE];
     let ports = tapwire::nft::Set::new(&table, Name::constant(SET), &key).size(65_536);
     let mut batch = Batch::new();
     batch.add(&table).add(&ports);
-    let present = (FIRST..FIRST + PRESENT).map(|port| Element::new(Port(port)));
+    let present = (FIRST..FIRST + PRESENT).map(|port| Element::new((L4Proto::TCP, Port(port))));
     batch.add_elements(&ports, present);
     Ok(Nft::open()?.commit(&mut batch)?)
 }
@@ -36,8 +42,11 @@ pub(crate) fn nlink() -> Result<Vec<Rival>> {
     })?;
     let set = Set::new(TABLE, SET)
         .family(Family::Inet)
-        .key_type(SetKeyType::InetService);
-    let element = [SetElement::port(PORT)];
+        .key_type(SetKeyType::Concat(vec![
+            SetKeyType::InetProto,
+            SetKeyType::InetService,
+        ]));
+    let element = [SetElement::new(KEY.to_vec())];
     Ok(vec![Rival::new("nlink, an element", 1, move || {
         let _held = &netns;
         let taken = time(|| Ok(runtime.block_on(connection.add_set_elements(&set, &element))?))?;
@@ -87,7 +96,7 @@ fn change(socket: &mut NetlinkSocket, add: bool) -> Result<()> {
                 .nested_elements()
                 .nested_elem()
                 .nested_key()
-                .push_value(&PORT.to_be_bytes())
+                .push_value(&KEY)
                 .end_nested()
                 .end_nested()
                 .end_nested()

@@ -3,17 +3,18 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use ::nftables::batch::Batch;
-use ::nftables::expr::Expression;
+use ::nftables::expr::{Expression, NamedExpression};
 use ::nftables::schema::{Element, NfListObject};
 use ::nftables::types::NfFamily;
 
 use crate::{FIRST, PORT, PRESENT, Result, Rival, in_new_namespace, inside, time};
 
 const ELEMENTS: &str = "add table inet rival\n\
-    add set inet rival ports { type inet_service; size 65536; }\n";
+    add set inet rival ports { type inet_proto . inet_service; size 65536; }\n";
 
 /// Feeds a program.
 pub(crate) fn feed(program: &str, arguments: &[&str], text: &str) -> Result<()> {
@@ -48,18 +49,27 @@ fn succeeded(program: &str, status: std::process::ExitStatus) -> Result<()> {
 fn elements() -> Result<()> {
     let mut text = ELEMENTS.to_owned();
     for port in FIRST..FIRST + PRESENT {
-        writeln!(text, "add element inet rival ports {{ {port} }}")?;
+        writeln!(text, "add element inet rival ports {{ tcp . {port} }}")?;
     }
     feed("nft", &["-f", "-"], &text)
+}
+
+/// A file that goes with this.
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        drop(fs::remove_file(&self.0));
+    }
 }
 
 pub(crate) fn nft() -> Result<Vec<Rival>> {
     let (netns, ()) = in_new_namespace(elements)?;
     let (other, ()) = in_new_namespace(elements)?;
-    let element = format!("element inet rival ports {{ {PORT} }}");
+    let element = format!("element inet rival ports {{ tcp . {PORT} }}");
     let file = std::env::temp_dir().join(format!("tapwire-rivals-{}", std::process::id()));
     fs::write(&file, format!("add {element}\n"))?;
-    let path = file.to_string_lossy().into_owned();
+    let file = Temporary(file);
     let (add, delete) = (format!("add {element}"), format!("delete {element}"));
     let delete_too = delete.clone();
     let per_change = move || {
@@ -71,7 +81,7 @@ pub(crate) fn nft() -> Result<Vec<Rival>> {
     };
     let from_file = move || {
         inside(&other, || {
-            let taken = time(|| run("nft", &["-f", &path]))?;
+            let taken = time(|| run("nft", &["-f", &file.0.to_string_lossy()]))?;
             run("nft", &[&delete_too])?;
             Ok(taken)
         })
@@ -88,7 +98,11 @@ pub(crate) fn nftables() -> Result<Vec<Rival>> {
         family: NfFamily::INet,
         table: "rival".into(),
         name: "ports".into(),
-        elem: vec![Expression::Number(PORT.into())].into(),
+        elem: vec![Expression::Named(NamedExpression::Concat(vec![
+            Expression::String("tcp".into()),
+            Expression::Number(PORT.into()),
+        ]))]
+        .into(),
     };
     Ok(vec![Rival::new(
         "nftables (JSON to nft), an element",

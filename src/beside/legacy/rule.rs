@@ -96,6 +96,11 @@ impl Rule {
         truth
     }
 
+    /// The name of what it does.
+    pub(in crate::beside) fn target(&self) -> &str {
+        &self.target
+    }
+
     /// The rule in `iptables`' words, without what its matches hold.
     pub(in crate::beside) fn text(&self) -> String {
         let mut text = String::new();

@@ -45,8 +45,14 @@ impl Around {
                 // Each rule once, by the first port that it takes.
                 let mut told: HashSet<Spot> = HashSet::new();
                 let mut left = vec![wanted.ports()];
+                let mut chain_at = Chain {
+                    firewall: &mut *firewall,
+                    name: &chain.name,
+                    hook,
+                    portless: Vec::new(),
+                };
                 while let Some(ports) = left.pop() {
-                    let found = match self.taking(firewall, &chain.name, hook, wanted, ports)? {
+                    let found = match self.taking(&mut chain_at, wanted, ports)? {
                         Taking::Nothing => continue,
                         Taking::Divided => {
                             let halves = ports.halves().into_iter().flatten();
@@ -71,14 +77,12 @@ impl Around {
     /// The first rule that translates what is for the ports.
     fn taking<F: Firewall>(
         &self,
-        firewall: &mut F,
-        chain: &str,
-        hook: Hook,
+        chain: &mut Chain<'_, F>,
         wanted: &Wanted,
         ports: Ports,
     ) -> Result<Taking, Error> {
         let port = wanted.port(ports.first());
-        let incoming = if hook == Hook::PREROUTING {
+        let incoming = if chain.hook == Hook::PREROUTING {
             self.interfaces(port.ipv4)
         } else {
             vec![Interface::Absent]
@@ -90,11 +94,11 @@ impl Around {
                 destination,
                 protocol: Some(port.protocol),
                 ports: Some(ports),
-                ..entering(port.ipv4, hook)
+                ..entering(port.ipv4, chain.hook)
             };
             let mut probes = vec![to(port.address)];
             while let Some(probe) = probes.pop() {
-                let outcome = walk(firewall, chain, &probe)?;
+                let outcome = walk(chain.firewall, chain.name, &probe)?;
                 if outcome.end == End::Divided {
                     return Ok(Taking::Divided);
                 }
@@ -104,10 +108,9 @@ impl Around {
                         ports: None,
                         ..probe
                     };
-                    let anyway = walk(firewall, chain, &portless)?.end;
                     return Ok(Taking::By(Taken {
                         port,
-                        by_port: anyway != End::Taken(spot.clone()),
+                        by_port: !chain.takes_anyway(portless, &spot)?,
                         spot,
                         certain: true,
                     }));
@@ -135,6 +138,29 @@ impl Around {
                 by_port: true,
             })
         }))
+    }
+}
+
+/// A base chain that translates.
+struct Chain<'c, F> {
+    firewall: &'c mut F,
+    name: &'c str,
+    hook: Hook,
+    /// What becomes of packets to whatever port.
+    portless: Vec<(Probe, End)>,
+}
+
+impl<F: Firewall> Chain<'_, F> {
+    /// Whether the rule takes a packet of which the port is not known.
+    fn takes_anyway(&mut self, portless: Probe, rule: &Spot) -> Result<bool, Error> {
+        let takes = |end: &End| matches!(end, End::Taken(spot) if spot == rule);
+        if let Some((_, end)) = self.portless.iter().find(|(probe, _)| *probe == portless) {
+            return Ok(takes(end));
+        }
+        let end = walk(self.firewall, self.name, &portless)?.end;
+        let anyway = takes(&end);
+        self.portless.push((portless, end));
+        Ok(anyway)
     }
 }
 
@@ -183,7 +209,7 @@ fn winner(priority: i32, own: i32) -> Winner {
 }
 
 /// The first packet of a connection to the host itself.
-pub(super) fn entering(ipv4: bool, hook: Hook) -> Probe {
+pub(in crate::beside) fn entering(ipv4: bool, hook: Hook) -> Probe {
     let outgoing = if hook == Hook::OUTPUT {
         Interface::Named(LOOPBACK, IfIndex::new(1).ok())
     } else {

@@ -5,12 +5,13 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::open_nft;
 use super::site::Links;
 use crate::error::{Conflict, Error};
 use crate::guest::GATEWAY_MAC;
 use crate::host::rebuild::Own;
 use crate::layout::Inside;
-use crate::nft::{Nft, Table};
+use crate::nft::Table;
 use crate::owner::Owner;
 use crate::route::{
     Address, Ipv4Setting, Ipv6Setting, Link, Neighbour, Route, RouteFilter, Rtnl, ipv6_setting,
@@ -199,7 +200,7 @@ pub(super) fn check_ours(owner: &Owner, host: NetNsId, name: &str) -> Result<(),
         let comment = table.current_comment();
         comment.is_some_and(|comment| comment.as_str().ends_with(&mark))
     };
-    if Nft::open()?.tables()?.iter().any(is_ours) {
+    if open_nft()?.tables()?.iter().any(is_ours) {
         return Ok(());
     }
     let wanted = format!("namespace {name}");
@@ -209,7 +210,7 @@ pub(super) fn check_ours(owner: &Owner, host: NetNsId, name: &str) -> Result<(),
 
 /// Whether the tables are as they should be.
 fn has_rules(inside: &Inside<'_>) -> Result<bool, Error> {
-    let mut nft = Nft::open()?;
+    let mut nft = open_nft()?;
     let listed = nft.tables()?;
     let (mut chains, mut rules) = (Vec::new(), Vec::new());
     for own in inside.tables() {

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::contents::{Contents, Things, check_ours};
-use super::delete_link;
+use super::{delete_link, open_nft};
 use crate::error::{Conflict, Error};
 use crate::guest::{GATEWAY_MAC, Guest};
 use crate::layout::{Inside, TAP_INDEX, UPLINK_INDEX};
@@ -177,10 +177,11 @@ impl<'a> Site<'a> {
         let mut batch = Batch::new();
         if links.tap.is_none() && links.uplink.is_none() {
             self.inside.create(&mut batch);
+            open_nft()?.commit(&mut batch)?;
         } else {
             self.inside.replace(&mut batch);
+            Nft::open()?.commit(&mut batch)?;
         }
-        Nft::open()?.commit(&mut batch)?;
         let uplink = links.uplink.unwrap_or(UPLINK_INDEX);
         let far = links.far.unwrap_or_else(|| self.index(salt));
         rtnl.apply(|changes| {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::note::Note;
 use super::sides::{SLOTS, Side, guest_at, slot_key};
 use crate::error::{Error, Invalid};
-use crate::exposure::{Balance, Destination, Exposure, Label, Mapping, Ports, Protocol};
+use crate::exposure::{Balance, Destination, Exposure, Label, Mapping, Ports, Protocol, Target};
 use crate::guest::Attachment;
 use crate::layout::Layout;
 use crate::nft::{Comment, Data, Element, L4Proto, Port, Set};
@@ -81,16 +81,25 @@ impl Layout {
             if !exposure.serves(ipv4) {
                 continue;
             }
-            let mut seats = Vec::with_capacity(exposure.targets().len());
-            for target in exposure.targets() {
-                seats.push((seat_of(target.guest(), ipv4)?, target.port()));
-            }
+            let mut seat = |target: &'n Target| -> Result<_, E> {
+                Ok((seat_of(target.guest(), ipv4)?, target.port()))
+            };
+            // Mostly there is one, for which no memory need be taken.
+            let (one, several);
+            let seats: &[_] = if let [target] = exposure.targets() {
+                one = [seat(target)?];
+                &one
+            } else {
+                let targets = exposure.targets().iter();
+                several = targets.map(seat).collect::<Result<Vec<_>, _>>()?;
+                &several
+            };
             for host_address in exposure.addresses_of(ipv4) {
                 let part = Part {
                     side: self.side(ipv4, host_address.is_some()),
                     exposure,
                     host_address,
-                    seats: &seats,
+                    seats,
                 };
                 if as_span {
                     part.put_span(put);

@@ -52,8 +52,8 @@ impl<'n> Note<'n> {
 
     /// Whether the values in it are such.
     fn is_sound(&self) -> bool {
-        GuestName::new(self.guest).is_ok()
-            && self.label.is_none_or(|label| Label::new(label).is_ok())
+        GuestName::check(self.guest).is_ok()
+            && self.label.is_none_or(|label| Label::check(label).is_ok())
             && self.ports.is_none_or(|ports| ports.count() > 1)
     }
 

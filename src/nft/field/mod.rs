@@ -165,6 +165,15 @@ impl Field {
         })
     }
 
+    /// Whether it is `value` under `mask`: `meta mark & 0xfff == 0x539`.
+    pub fn equal_under(self, mask: impl Into<Data>, value: impl Into<Data>) -> Match {
+        let (mask, value) = (mask.into(), value.into());
+        self.checked(&[mask, value]).unwrap_or(Match {
+            field: self,
+            test: Ok(Test::Masked(CmpOp::EQ, mask, value)),
+        })
+    }
+
     /// Whether any of the bits in `flags` is set.
     pub fn any_of(self, flags: impl Into<Data>) -> Match {
         let flags = flags.into();

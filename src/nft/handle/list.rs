@@ -9,7 +9,7 @@ use crate::wire::uapi::nf_tables::{
 use crate::wire::uapi::nf_tables_obj::{
     NFTA_FLOWTABLE_NAME, NFTA_FLOWTABLE_TABLE, NFTA_OBJ_NAME, NFTA_OBJ_TABLE, NFTA_OBJ_TYPE,
 };
-use crate::wire::{Flags, Message, Writer};
+use crate::wire::{Message, Writer};
 
 use super::Nft;
 use crate::nft::{
@@ -207,7 +207,7 @@ impl Nft {
         decode: impl FnMut(&Message<'_>) -> Result<T, Error>,
     ) -> Result<Option<T>, Error> {
         let kind = header::kind(operation);
-        match self.connection.get(what, kind, Flags::ACK, body, decode) {
+        match self.connection.ask(what, kind, body, decode) {
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
             other => other,
         }

@@ -8,8 +8,10 @@ use crate::wire::uapi::nf_tables::{
 };
 
 use super::list::put_object;
-use super::{Nft, decode_elements, put_set};
-use crate::nft::{Chain, Data, Element, Name, NamedObject, ObjectType, Rule, Set, Table, header};
+use super::{Nft, put_set};
+use crate::nft::{
+    Chain, Data, Element, Elements, Name, NamedObject, ObjectType, Rule, Set, Table, header,
+};
 
 impl Nft {
     /// The rules of `chain` with what they had counted, which is zero from now
@@ -75,13 +77,12 @@ impl Nft {
     /// # Errors
     /// What [`Connection::dump`](crate::conn::Connection::dump) returns.
     pub fn reset_elements(&mut self, set: &Set) -> Result<Vec<Element>, Error> {
-        let lists = self.connection.dump(
+        self.connection.dump_all(
             format_args!("reset set {} {} {}", set.family(), set.table(), set.name()),
             header::kind(NFT_MSG_GETSETELEM_RESET),
             |out| put_set(set, out),
-            |message| decode_elements(message).map(Some),
-        )?;
-        Ok(lists.into_iter().flatten().collect())
+            |message, all| Ok(Elements::decode_into(message, all)?),
+        )
     }
 
     /// The element of `set` that has this key with what it had counted, which
@@ -110,7 +111,7 @@ impl Nft {
                     out.nest(NFTA_LIST_ELEM, |out| wanted.encode_key(out));
                 });
             },
-            decode_elements,
+            |message| Ok(Elements::decode(message)?.elements),
         )?;
         Ok(list.and_then(|list| list.into_iter().next()))
     }

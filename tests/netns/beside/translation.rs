@@ -1,10 +1,11 @@
 //! Others that translate what is for an exposed port, or listen on it.
 
 use std::net::{TcpListener, UdpSocket};
+use std::time::Instant;
 
 use libtest_mimic::Trial;
 use tapwire::error::Winner;
-use tapwire::{Conflict, Exposure, Host, Owner};
+use tapwire::{Conflict, Exposure, Guest, Host, Networks, Owner, Settings};
 
 use super::{Node, PORT};
 use crate::support::trials;
@@ -19,6 +20,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         translation_of_other_ports_is_no_conflict,
         translation_that_depends_on_the_source_may_take_the_port,
         other_owner_that_exposes_the_port_is_found,
+        all_ports_are_looked_at_beside_long_chains,
     ];
     trials.extend(trials![needs ["nft", "iptables-nft"]:
         later_translation_by_iptables_is_a_clash,
@@ -217,6 +219,45 @@ fn other_owner_that_exposes_the_port_is_found() {
     let same = same.unwrap();
     assert_eq!(ports(&same), [("tcp/8080".to_owned(), Winner::Older, true)]);
     assert_eq!(node.conflicts(), []);
+}
+
+/// A chain of rules, and another owner, whose sets are asked for each port.
+fn all_ports_are_looked_at_beside_long_chains() {
+    let mut node = Node::new();
+    let rules = (0..500).map(|n| format!("tcp dport {} redirect to :9; ", 20_000 + 2 * n));
+    nat(&node, -110, &rules.collect::<String>());
+    let all: Exposure = "tcp/1-65535->198.18.0.6:1-65535".parse().unwrap();
+    let mut told = |others: &str| {
+        let start = Instant::now();
+        let conflicts = node.host.conflicts(std::slice::from_ref(&all)).unwrap();
+        let found = ports(&conflicts);
+        println!(
+            "all ports beside {others}: {} in {:?}",
+            found.len(),
+            start.elapsed()
+        );
+        found
+    };
+    let beside_rules = told("500 rules");
+    assert_eq!(beside_rules.len(), 500);
+    assert_eq!(beside_rules[1].0, "tcp/20002");
+    let settings = Settings::new(Owner::new("rik").unwrap()).networks(
+        Networks::new(
+            "198.19.0.0/16".parse().unwrap(),
+            "fd19::/64".parse().unwrap(),
+        )
+        .unwrap(),
+    );
+    let other = || Host::with(settings).unwrap();
+    let mut other = node.world.node.run(other).unwrap();
+    other.attach(&Guest::new("web").unwrap()).unwrap();
+    other.expose(&"tcp/30000->web:80".parse().unwrap()).unwrap();
+    let beside_owner = told("another owner too");
+    let new: Vec<_> = beside_owner
+        .iter()
+        .filter(|it| !beside_rules.contains(it))
+        .collect();
+    assert_eq!(new, [&("tcp/30000".to_owned(), Winner::Older, true)]);
 }
 
 /// As Docker publishes a port. The exposure is earlier and wins.

@@ -7,7 +7,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use libtest_mimic::Trial;
 use tapwire::nft::{Batch, Nft};
 use tapwire::route::{LinkChange, NewLink, Rtnl};
-use tapwire::sys::NetNs;
+use tapwire::sys::{NetNs, TapOptions};
 use tapwire::{Attachment, Error, Guest, Host, Networks, Owner, Protocol, Settings, Wanted};
 
 use super::{boot, clone, inside, open_tap};
@@ -24,6 +24,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         name_of_another_host_is_left_alone,
         index_that_is_taken_is_passed_over,
         link_of_another_kind_is_left_alone,
+        links_of_others_outlive_what_could_not_be_attached,
         removed_clones_leave_nothing,
         numbers_are_given_again_and_end_where_the_networks_do,
         wanted_clones_are_planned_and_made_in_one_go,
@@ -232,6 +233,58 @@ fn link_of_another_kind_is_left_alone() {
     assert_eq!(host.guests().unwrap(), []);
     assert_eq!(names(), Vec::<String>::new());
     assert_eq!(links(&world), 3);
+}
+
+/// Also under the owner's names, and of a kind that could be its own.
+fn links_of_others_outlive_what_could_not_be_attached() {
+    let routed = |name| Guest::new(name).unwrap();
+    let tap = || {
+        let tap = TapOptions::new("riklet-1".parse().unwrap());
+        tap.persistent().create().unwrap();
+    };
+    refuses(tap, &[clone("a"), clone("b"), clone("c")]);
+    refuses(tap, &[routed("a"), clone("b")]);
+    let pair = || {
+        let pair = NewLink::veth("riklet-1".parse().unwrap(), "other".parse().unwrap());
+        Rtnl::open()
+            .unwrap()
+            .apply(|changes| changes.add_link(&pair))
+            .unwrap();
+    };
+    refuses(pair, &[routed("a"), routed("b"), routed("c")]);
+    refuses(pair, &[clone("a"), routed("b")]);
+}
+
+/// Makes links that are in the way of the second of the guests, and sees that
+/// all guests are refused and just these links stay.
+fn refuses(occupy: fn(), guests: &[Guest]) {
+    let world = World::new();
+    let mut host = world.host();
+    let there = || {
+        let links = || Rtnl::open().unwrap().links().unwrap();
+        let links = world.node.run(links).unwrap().into_iter();
+        let mut links: Vec<_> = links
+            .map(|link| (link.index(), link.name().to_owned()))
+            .collect();
+        links.sort();
+        links
+    };
+    world.node.run(occupy).unwrap();
+    let before = there();
+    let mut wanted = Wanted::new();
+    wanted.extend(guests.iter().cloned());
+    for by_plan in [false, true] {
+        let made = if by_plan {
+            host.apply(&wanted).map(drop)
+        } else {
+            host.attach_all(guests).map(drop)
+        };
+        let error = made.unwrap_err();
+        assert!(matches!(error, Error::Conflict(_)), "{error:?}");
+        assert_eq!(host.guests().unwrap(), []);
+        assert_eq!(names(), Vec::<String>::new());
+        assert_eq!(there(), before);
+    }
 }
 
 fn removed_clones_leave_nothing() {

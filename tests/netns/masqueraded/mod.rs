@@ -1,5 +1,9 @@
 //! A guest behind a pod, under a private address.
 
+mod ambient;
+mod conflicts;
+mod killed;
+
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
@@ -19,13 +23,19 @@ use crate::stand_ins::server::Server;
 use crate::support::{feed, run, trials};
 use crate::world::{FAMILIES, NEVER, SOON, ask, at, each_kind};
 
+pub(crate) use killed::be_agent;
+
 pub(crate) fn trials() -> Vec<Trial> {
-    trials![needs ["ip", "nft"]:
+    let mut trials = trials![needs ["ip", "nft"]:
         guest_has_the_pods_ports_but_those_that_are_excluded,
         guest_has_the_chosen_ports_only,
         guest_behind_a_sidecar_is_reached_by_way_of_it,
         impossible_masquerade_is_refused_and_changes_nothing,
-    ]
+    ];
+    trials.extend(ambient::trials());
+    trials.extend(conflicts::trials());
+    trials.extend(killed::trials());
+    trials
 }
 
 /// A port that stays with a process of the pod.
@@ -120,7 +130,7 @@ fn guest_behind_a_sidecar_is_reached_by_way_of_it() {
     let plan = inside(&pods.pod, || wanted.plan().unwrap());
     assert!(plan.is_empty(), "{plan}");
     {
-        let _guest = boot(&pods, &masqueraded);
+        let guest = boot(&pods, &masqueraded);
         let _servers = serve(&pods);
         let _reserved = server(&pods.pod, "pod", 15_020);
         let _proxies = FAMILIES.map(|family| proxy(&pods.pod, family));
@@ -137,6 +147,13 @@ fn guest_behind_a_sidecar_is_reached_by_way_of_it() {
                 seen.to_canonical(),
                 OUTSIDE[family].parse::<IpAddr>().unwrap()
             );
+        }
+        // What the guest begins goes to the proxy.
+        let _outbound = server(&pods.pod, "proxy", 15_001);
+        for family in FAMILIES {
+            let (name, seen) = asked(&guest.netns, at(OUTSIDE[family], PORT)).expect("the proxy");
+            let private: IpAddr = ["10.0.2.2", "fd10:0:2::2"][family].parse().unwrap();
+            assert_eq!((name.as_str(), seen), ("proxy", private));
         }
         // A port that is open goes past the mesh.
         let open = masquerade().mesh(Mesh::sidecar().open(ports(PORT, PORT)));
