@@ -109,3 +109,49 @@ impl fmt::Display for Function {
         write!(f, "{number} of {physical}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::route::{VfLinkState, VfRate, VfVlan};
+
+    fn wanted() -> VirtualFunction {
+        VirtualFunction::new(3)
+            .mac(Mac::known([2, 0, 0, 0, 0, 5]))
+            .vlan(VfVlan::new(10))
+            .spoof_check(true)
+    }
+
+    #[test]
+    fn what_the_driver_does_not_tell_is_taken_for_granted_but_the_mac_address() {
+        let told = wanted().trust(false).rate(VfRate::new(0, 100));
+        assert!(wanted().is_met_by(&told));
+        assert!(wanted().is_met_by(&VirtualFunction::new(3).mac(Mac::known([2, 0, 0, 0, 0, 5]))));
+        for other in [
+            VirtualFunction::new(3),
+            wanted().mac(Mac::known([2, 0, 0, 0, 0, 6])),
+            wanted().vlan(VfVlan::new(11)),
+            wanted().spoof_check(false),
+        ] {
+            assert!(!wanted().is_met_by(&other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn only_what_was_set_is_taken_back() {
+        let back = wanted().unset();
+        assert_eq!(back.mac_address(), Some(Mac::known([0; 6])));
+        assert_eq!(back.vlan_tag(), Some(VfVlan::new(0)));
+        assert_eq!(back.is_spoof_checked(), Some(true));
+        assert_eq!((back.is_trusted(), back.carrier()), (None, None));
+        assert_eq!(back.rate_limit(), None);
+        let all = wanted()
+            .trust(true)
+            .link_state(VfLinkState::ENABLE)
+            .rate(VfRate::new(1, 2));
+        let back = all.unset();
+        assert_eq!(back.is_trusted(), Some(false));
+        assert_eq!(back.carrier(), Some(VfLinkState::AUTO));
+        assert_eq!(back.rate_limit(), Some(VfRate::new(0, 0)));
+    }
+}

@@ -259,8 +259,12 @@ fn what_others_have_is_refused_before_anything_is_made() {
         let wanted = Interfaces::new()
             .with(Interface::redirected(name("eth2"), name("net2")))
             .with(second);
-        let error = inside(pod, || wanted.apply().unwrap_err()).to_string();
-        assert!(error.contains(words), "{words} in {error}");
+        for error in inside(pod, || {
+            [wanted.plan().unwrap_err(), wanted.apply().unwrap_err()]
+        }) {
+            let error = error.to_string();
+            assert!(error.contains(words), "{words} in {error}");
+        }
         assert_same(&state(pod), &before, words);
     }
 }

@@ -23,6 +23,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         guest_in_mode_passthru_has_the_parent_and_its_mac_for_itself,
         header_and_offloads_are_those_that_were_asked_for,
         macvtap_is_attached_again_and_removed,
+        macvtap_on_a_macvlan_is_found_again,
         macvtap_that_cannot_be_leaves_nothing,
     ]
 }
@@ -131,6 +132,23 @@ fn macvtap_is_attached_again_and_removed() {
         assert!(matches!(other.remove(), Err(Error::Conflict(_))));
     }
     wanted.remove().unwrap();
+    wanted.remove().unwrap();
+    assert_eq!(dump(), before);
+}
+
+/// It is said to rest on what that one rests on.
+fn macvtap_on_a_macvlan_is_found_again() {
+    let _scene = Scene::new();
+    ip("link add pod0 link parent type macvlan mode bridge");
+    ip("link set pod0 up");
+    let before = dump();
+    let wanted = MacvtapOptions::new(
+        "guest0".parse().unwrap(),
+        "pod0".parse().unwrap(),
+        MacvtapMode::BRIDGE,
+    );
+    drop(wanted.create().unwrap());
+    drop(wanted.attach().unwrap());
     wanted.remove().unwrap();
     assert_eq!(dump(), before);
 }

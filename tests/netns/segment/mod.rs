@@ -3,6 +3,7 @@
 mod changes;
 mod crash;
 mod guests;
+mod joined;
 mod reach;
 pub(crate) mod stock;
 
@@ -11,8 +12,13 @@ use libtest_mimic::Trial;
 pub(crate) use crash::be_agent;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    [changes::trials(), crash::trials(), reach::trials()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        changes::trials(),
+        crash::trials(),
+        joined::trials(),
+        reach::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

@@ -4,7 +4,7 @@
 use libtest_mimic::Trial;
 use tapwire::route::tc::{Action, Classifier, Filter, Hook, Qdisc};
 use tapwire::route::{PortVlan, Rtnl};
-use tapwire::segment::Segment;
+use tapwire::segment::{Port, Segment, TapPort};
 
 use super::guests::{Guest, port};
 use crate::bridged::pod::{inside, ip};
@@ -14,6 +14,7 @@ use crate::world::{NEVER, SOON};
 pub(crate) fn trials() -> Vec<Trial> {
     trials![needs ["ip", "bridge", "tc"]:
         access_and_trunk_ports_carry_their_vlans,
+        guests_join_as_access_and_trunk_ports,
         filters_by_matchall_are_listed_as_added,
     ]
 }
@@ -83,6 +84,48 @@ fn access_and_trunk_ports_carry_their_vlans() {
     assert_eq!(run("bridge", &["vlan", "show"]), shown, "applied again");
     segment([10, 19]).remove().unwrap();
     assert!(!run("ip", &["link"]).contains("blue"));
+}
+
+/// Who made the segment knows of none of its guests.
+fn guests_join_as_access_and_trunk_ports() {
+    let segment = Segment::new("blue".parse().unwrap()).vlans();
+    segment.apply().unwrap();
+    let port_of = |port: Port, number: u8| {
+        let mac = tapwire::Mac::new([2, 0, 0, 0, 0, number]).unwrap();
+        TapPort::new("blue".parse().unwrap(), port, mac)
+    };
+    let vlans = |name: &str| {
+        let mut rtnl = Rtnl::open().unwrap();
+        let index = rtnl.link(name.parse().unwrap()).unwrap().unwrap().index();
+        let all = rtnl.port_vlans().unwrap();
+        let of = all.into_iter().find(|(it, _)| *it == index);
+        of.map(|(_, vlans)| vlans).unwrap_or_default()
+    };
+    let access = port_of(port("guest0").access(10), 5);
+    let trunk = port_of(port("guest1").native(1).trunk(10, 12).trunk(13, 19), 6);
+    for wanted in [&access, &trunk] {
+        wanted.join().unwrap();
+        assert!(wanted.find().unwrap().is_some());
+    }
+    assert_eq!(vlans("guest0"), [PortVlan::untagged(10)]);
+    let carried = vlans("guest1");
+    assert!(carried.contains(&PortVlan::untagged(1)), "{carried:?}");
+    assert!(carried.iter().any(|it| it.first() == 10), "{carried:?}");
+    segment.apply().unwrap();
+    assert!(access.find().unwrap().is_some() && trunk.find().unwrap().is_some());
+    // The same port, elsewhere.
+    let moved = port_of(port("guest0").access(20), 5);
+    assert_eq!(moved.find().unwrap(), None);
+    moved.join().unwrap();
+    assert_eq!(vlans("guest0"), [PortVlan::untagged(20)]);
+    assert_eq!(access.find().unwrap(), None);
+    let none = port_of(port("guest2"), 7).join().unwrap_err();
+    assert!(none.to_string().contains("is in no VLAN"), "{none}");
+    for wanted in [&moved, &trunk] {
+        wanted.leave().unwrap();
+    }
+    segment.remove().unwrap();
+    assert!(!run("ip", &["link"]).contains("guest"));
 }
 
 fn filters_by_matchall_are_listed_as_added() {
