@@ -2,6 +2,7 @@
 
 mod attach;
 mod bulk;
+mod commit;
 mod conflicts;
 mod elsewhere;
 mod enlarge;
