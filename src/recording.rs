@@ -1,8 +1,12 @@
-//! The door for the benches to what sockets send: no part of the API.
+//! The door for the benches to what sockets send, and to bare system calls: no
+//! part of the API.
 
 use std::cell::RefCell;
+use std::fs::File;
+use std::io;
 
-use crate::sys::Protocol;
+use crate::sys::{self, Protocol};
+use crate::types::IfName;
 
 /// What was sent, by the family of netlink that it was sent in.
 pub type Sent = Vec<(Protocol, Vec<u8>)>;
@@ -16,6 +20,14 @@ pub fn record<T>(work: impl FnOnce() -> T) -> (T, Sent) {
     SENT.set(Some(Sent::new()));
     let done = work();
     (done, SENT.take().unwrap_or_default())
+}
+
+/// Opens a TAP that is there as any VMM does: the file, and one `ioctl`.
+///
+/// # Errors
+/// What the system calls return.
+pub fn open_tap(name: IfName) -> io::Result<File> {
+    sys::attach_bare(name)
 }
 
 /// Whether the calling thread is to tell what it sends.

@@ -3,13 +3,11 @@
 //! The floor is to open a TAP that is there as any VMM does: the file, and one
 //! `ioctl`. It is the same TAP, after the pool has made the next one.
 
-use std::fs::{File, OpenOptions};
-use std::io;
-use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
+use tapwire::recording::open_tap;
 use tapwire::sys::{NetNs, TapOptions};
-use tapwire::{Guest, Host, IfName, Owner, Pool, PoolSettings, Settings};
+use tapwire::{Guest, Host, Owner, Pool, PoolSettings, Settings};
 
 use crate::harness::figures::{Case, Figure};
 use crate::harness::{Mode, Result, inside, time};
@@ -66,10 +64,10 @@ impl Case for Pooled {
             let start = Instant::now();
             let network = self.pool.take(PATIENCE)?;
             let take = start.elapsed();
-            drop(open(network.tap())?);
+            drop(open_tap(network.tap())?);
             let opened = start.elapsed();
             self.rest()?;
-            let floor = time(|| open(network.tap()))?;
+            let floor = time(|| open_tap(network.tap()))?;
             self.pool.put_back(network)?;
             self.rest()?;
             let start = Instant::now();
@@ -81,25 +79,4 @@ impl Case for Pooled {
             Ok([take, opened, by_library].map(|it| [it, floor]).to_vec())
         })
     }
-}
-
-/// Opens a TAP that is there.
-fn open(tap: IfName) -> io::Result<File> {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/net/tun")?;
-    // `struct ifreq`: the name, and the flags behind it.
-    let mut request = [0_u8; 40];
-    request[..tap.as_str().len()].copy_from_slice(tap.as_str().as_bytes());
-    let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
-    request[16..18].copy_from_slice(&flags.to_ne_bytes()[..2]);
-    #[expect(unsafe_code, reason = "no crate has this call")]
-    // SAFETY: `TUNSETIFF` reads and writes a `struct ifreq`, which is 40 bytes
-    // long and outlives the call.
-    let result = unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, request.as_mut_ptr()) };
-    if result < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(file)
 }

@@ -2,6 +2,7 @@
 
 use super::{Port, Segment, remove_link};
 use crate::error::{Conflict, Error};
+use crate::pod::without_ipv6;
 use crate::route::{
     BridgeOptions, BridgePort, Link, LinkChange, NewLink, PortOptions, PortVlan, Rtnl,
 };
@@ -9,9 +10,10 @@ use crate::types::{IfIndex, IfName};
 
 impl Segment {
     /// Makes the segment, or changes what there is into it: ports that are not
-    /// wanted leave (but not a [`TapPort`](super::TapPort)), VLANs and peers are added and removed. If this call made
-    /// the bridge and a step fails, it is removed again; what was there before
-    /// may be changed in part, and the next call goes on.
+    /// wanted leave (but not a [`TapPort`](super::TapPort)), VLANs and peers are
+    /// added and removed. If this call made the bridge and a step fails, it is
+    /// removed again; what was there before may be changed in part, and the
+    /// next call goes on.
     ///
     /// # Errors
     /// [`Error::Invalid`] if it contradicts itself; [`Error::Absent`] if a
@@ -79,7 +81,7 @@ impl Segment {
         // Without VLANs nothing is said of them, for kernels without.
         let mut options = BridgeOptions::plain();
         let index = if let Some(link) = rtnl.link(self.bridge)? {
-            if self.vlans || rtnl.port_vlans()?.iter().any(|(it, _)| *it == link.index()) {
+            if self.vlans || link.vlan_filtering() == Some(true) {
                 options = options.vlan_filtering(self.vlans).default_vlan(0);
             }
             rtnl.apply(|changes| changes.set_bridge(link.index(), &options))?;
@@ -93,6 +95,7 @@ impl Segment {
             index_of(rtnl, self.bridge)?
         };
         rtnl.apply(|changes| changes.set_link(&LinkChange::new(index).alias(LABEL)))?;
+        without_ipv6(self.bridge)?;
         Ok(index)
     }
 
@@ -117,6 +120,7 @@ impl Segment {
             }
         };
         overlay.set_peers(rtnl, index)?;
+        without_ipv6(overlay.name())?;
         let change = LinkChange::new(index).master(bridge).alias(&label);
         rtnl.apply(|changes| changes.set_link(&change))?;
         Ok(Some(index))

@@ -21,8 +21,8 @@
 //! A guest joins one that is there by a [`TapPort`], and leaves it again.
 //!
 //! Ports are links that are there already: TAPs of guests, one end of a pair,
-//! a network card. The bridge has no address, and its ports forward from the
-//! first frame on. With [`vlans`](Segment::vlans) a port carries the VLANs that
+//! a network card. The bridge has no address and no IPv6, so that this host is
+//! no member of the segment, and its ports forward from the first frame on. With [`vlans`](Segment::vlans) a port carries the VLANs that
 //! it is given and no other; without, all frames as they are.
 //!
 //! Over the tunnel frames get 50 bytes longer (IPv4; 70 with IPv6), so the MTU

@@ -34,6 +34,8 @@ pub(crate) use packet::PacketSocket;
 pub use socket::{Protocol, Socket};
 #[cfg(feature = "proxied")]
 pub(crate) use tap::VNET_HEADER;
+#[cfg(feature = "__recording")]
+pub(crate) use tap::attach_bare;
 pub use tap::{Offload, Tap, TapOptions};
 pub use userns::{enter_user_namespace, has_net_admin};
 pub use xtables::{LegacyTable, legacy_table, legacy_tables};

@@ -15,6 +15,8 @@ use std::os::unix::net::UnixDatagram;
 
 pub use offload::Offload;
 pub use options::TapOptions;
+#[cfg(feature = "__recording")]
+pub(crate) use options::attach_bare;
 
 use super::ioctl::{self, IfRequest};
 use super::netns::NetNs;

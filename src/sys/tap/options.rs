@@ -244,6 +244,16 @@ pub(super) fn set_interface(file: &File, name: IfName, flags: i32) -> io::Result
     ioctl::TUNSETIFF.run(file, &mut request)
 }
 
+/// What attaching comes to without a look at anything.
+#[cfg(feature = "__recording")]
+pub(crate) fn attach_bare(name: IfName) -> io::Result<File> {
+    let mut options = File::options();
+    let file = options.read(true).write(true).open("/dev/net/tun")?;
+    let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
+    set_interface(&file, name, flags)?;
+    Ok(file)
+}
+
 /// Whether the thread's network namespace has an interface `name`.
 pub(super) fn exists(name: IfName) -> bool {
     Control::open()

@@ -27,6 +27,12 @@ fn segment_is_changed_in_place_and_removed_without_a_trace() {
     whole.apply().unwrap();
     let made = dump();
     assert!(run("bridge", &["-d", "link", "show", "dev", "one"]).contains("isolated on"));
+    // The host is no member: neither reached nor advertised to.
+    for link in ["blue", "vx"] {
+        let setting = format!("/proc/sys/net/ipv6/conf/{link}/disable_ipv6");
+        assert_eq!(std::fs::read_to_string(setting).unwrap(), "1\n", "{link}");
+        assert!(!run("ip", &["address", "show", "dev", link]).contains("inet"));
+    }
     whole.apply().unwrap();
     assert_same(&dump(), &made, "applied again");
     // A port and the tunnel leave.
