@@ -10,6 +10,7 @@ use crate::bridged::PodInterface;
 use crate::error::{Error, Invalid};
 use crate::guest::GuestRoute;
 use crate::host::Ownership;
+use crate::masqueraded::Masquerade;
 use crate::passthrough::MacvtapOptions;
 use crate::pod::guest_config;
 use crate::route::{Rtnl, Scope};
@@ -46,6 +47,7 @@ impl Interfaces {
         self.check_parents()?;
         self.check_names()?;
         self.check_ports()?;
+        self.check_guest_networks()?;
         self.check_macs()?;
         self.check_default_of_pod()?;
         self.check_pod_is_left()
@@ -142,6 +144,22 @@ impl Interfaces {
                 }
                 carried.push((protocol, ports));
             }
+        }
+        Ok(())
+    }
+
+    /// The pod has one way to an address of a guest.
+    fn check_guest_networks(&self) -> Result<(), Invalid> {
+        let mut before: Vec<&Masquerade> = Vec::new();
+        for interface in &self.all {
+            let Way::Masqueraded(masquerade) = &interface.way else {
+                continue;
+            };
+            if before.iter().any(|it| it.meets(masquerade)) {
+                let why = "has the guest's network of another interface";
+                return Err(Invalid::new("interface", interface.name, why));
+            }
+            before.push(masquerade);
         }
         Ok(())
     }

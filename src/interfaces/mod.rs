@@ -102,8 +102,9 @@ impl Interfaces {
     /// [`Error::Invalid`], each with its own words, if there is none, or if two
     /// - have one name, or make a link of one name;
     /// - have default routes, or one has them that is not the default;
-    /// - have one pod's interface, one owner, one MAC address or one virtual
-    ///   function, or carry one port of the pod;
+    /// - have one pod's interface, one owner, one MAC address, one virtual
+    ///   function or one network of a guest behind the pod, or carry one port of
+    ///   the pod;
     /// - rest on one parent that a macvtap has for itself
     ///   ([`MacvtapMode::PASSTHRU`](crate::route::MacvtapMode::PASSTHRU)), or
     ///   on one that is taken over;

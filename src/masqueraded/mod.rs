@@ -250,6 +250,20 @@ impl Masquerade {
         Ok(Settings::new(self.owner.clone()).networks(self.networks()?))
     }
 
+    /// Whether the guests of both are to have one network in the pod.
+    pub(crate) fn meets(&self, other: &Self) -> bool {
+        let (net4, net6) = self.networks_of_guest();
+        let (other4, other6) = other.networks_of_guest();
+        net4 == other4 || net6 == other6
+    }
+
+    fn networks_of_guest(&self) -> (Ipv4Net, Ipv6Net) {
+        (
+            Ipv4Net::new_assert(self.ipv4.addr(), 30).trunc(),
+            Ipv6Net::new_assert(self.ipv6.addr(), 126).trunc(),
+        )
+    }
+
     /// The networks of which the guest has the only place.
     fn networks(&self) -> Result<Networks, Invalid> {
         let (ipv4, ipv6) = (self.ipv4, self.ipv6);
@@ -263,10 +277,8 @@ impl Masquerade {
             let why = "is not the second host of a /126";
             return Err(Invalid::new("address of a masqueraded guest", ipv6, why));
         }
-        Networks::new(
-            Ipv4Net::new_assert(ipv4.addr(), 30).trunc(),
-            Ipv6Net::new_assert(ipv6.addr(), 126).trunc(),
-        )
+        let (ipv4, ipv6) = self.networks_of_guest();
+        Networks::new(ipv4, ipv6)
     }
 
     fn wanted(&self) -> Result<Wanted, Error> {

@@ -139,12 +139,18 @@ impl TapPort {
         };
         let port = rtnl.bridge_port(link.index())?;
         let is_isolated = port.is_some_and(|it| it.options().contains(PortOptions::ISOLATED));
-        let all = rtnl.port_vlans()?;
-        let vlans = all.iter().find(|(it, _)| *it == link.index());
-        let vlans = vlans.map_or(&[][..], |(_, vlans)| vlans);
-        let is_wanted =
-            is_isolated == self.port.is_isolated() && carry_the_same(vlans, self.port.vlans());
+        let is_wanted = is_isolated == self.port.is_isolated()
+            && (bridge.vlan_filtering() != Some(true) || self.has_vlans(&mut rtnl, &link)?);
         Ok(is_wanted.then_some(link))
+    }
+
+    /// Whether the TAP carries its VLANs and no other. (Where the bridge does
+    /// not filter, the kernel lists VLAN 1 for every port.)
+    fn has_vlans(&self, rtnl: &mut Rtnl, tap: &Link) -> Result<bool, Error> {
+        let all = rtnl.port_vlans()?;
+        let vlans = all.iter().find(|(it, _)| *it == tap.index());
+        let vlans = vlans.map_or(&[][..], |(_, vlans)| vlans);
+        Ok(carry_the_same(vlans, self.port.vlans()))
     }
 
     /// Removes the TAP, if it is there. The segment stays.

@@ -140,7 +140,9 @@ fn attached() -> Vec<(Method, String, GuestConfig)> {
 
 /// All that is configured in the calling thread's namespace.
 fn state() -> String {
-    let mut text = dump() + &rules() + &run("tc", &["qdisc", "show"]);
+    // Of a bridge that never had a port the kernel does not know.
+    let links = dump().replace(" state UNKNOWN ", " state UP ");
+    let mut text = links + &rules() + &run("tc", &["qdisc", "show"]);
     for key in ["all", "eth0", "net1"] {
         let path = format!("/proc/sys/net/ipv4/conf/{key}/forwarding");
         let value = std::fs::read_to_string(path).unwrap();

@@ -119,6 +119,13 @@ fn addresses_and_owners() -> Vec<Refusal> {
         (
             vec![
                 masqueraded("eth0", of("a", (80, 80))),
+                masqueraded("eth1", of("b", (81, 81))),
+            ],
+            "interface \"eth1\" has the guest's network of another interface",
+        ),
+        (
+            vec![
+                masqueraded("eth0", of("a", (80, 80))),
                 routed("eth1", Settings::new(owner("a"))),
             ],
             "owner \"a\" is that of two interfaces",
