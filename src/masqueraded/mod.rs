@@ -169,6 +169,9 @@ impl Masquerade {
     /// (`net.ipv4.ip_local_port_range`) are no conflict: the kernel tells the
     /// answers from what is for the guest.
     ///
+    /// As with [`plan`](Self::plan), the owner's tables are made if they are
+    /// missing.
+    ///
     /// # Errors
     /// As [`plan`](Self::plan), and as [`Host::conflicts`].
     pub fn conflicts(&self) -> Result<Vec<Conflict>, Error> {
