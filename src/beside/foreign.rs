@@ -10,6 +10,7 @@ use super::registers::Registers;
 use super::spans::Spans;
 use super::walk::{Action, Firewall, Spot};
 use super::window::Window;
+use super::xt;
 use crate::conflict::{ForeignChain, ForeignRule};
 use crate::error::Error;
 use crate::nft::expr::{Expr, Lookup};
@@ -301,8 +302,8 @@ impl Firewall for InTable<'_, '_> {
 
     fn redirects(kept: &Kept) -> bool {
         kept.rule.expressions().iter().any(|it| match it {
-            Expr::Redirect(_) => true,
-            Expr::XtTarget(target) => &**target.extension() == "REDIRECT",
+            Expr::Redirect(_) | Expr::Tproxy(_) => true,
+            Expr::XtTarget(target) => xt::redirects(target.extension()),
             _ => false,
         })
     }

@@ -11,6 +11,7 @@ pub(super) use self::rule::Rule;
 use super::probe::{Probe, Truth};
 use super::walk::{Action, Firewall};
 use super::window::Window;
+use super::xt;
 use crate::conflict::{Conflict, ForeignChain};
 use crate::error::Error;
 use crate::nft::{Hook, priority};
@@ -150,7 +151,7 @@ impl Firewall for &Table {
     }
 
     fn redirects(rule: &Rule) -> bool {
-        rule.target() == "REDIRECT"
+        xt::redirects(rule.target())
     }
 
     fn window(rule: &Rule) -> Window {

@@ -1,127 +1,141 @@
 //! Rules by which a mesh takes the connections of a namespace.
 
 use super::foreign::Foreign;
-use super::legacy::Legacy;
+use super::legacy::{Legacy, Table as LegacyTable};
 use super::ports::Ports;
 use super::probe::{Interface, Probe};
 use super::survey::{entering, legacy_rule};
 use super::walk::{End, Firewall, Spot, walk};
-use crate::conflict::{Conflict, Passing};
+use crate::conflict::{Conflict, ForeignChain, ForeignRule, Passing};
 use crate::error::Error;
 use crate::nft::{Family, Hook, L4Proto, Name, Nft, Table};
 use crate::types::{IfIndex, IfName};
 
-/// The rules of others in the calling thread's namespace that redirect TCP
+/// The rules of others in the calling thread's namespace that lead TCP
 /// connections, to whatever port, to a process: those that come in by one of
 /// `interfaces` (for IPv4, for IPv6), and those that processes open.
 pub(crate) fn meshes(
     interfaces: [&[(IfName, IfIndex)]; 2],
     by: Passing,
 ) -> Result<Vec<Conflict>, Error> {
-    let told = |chain, rule| Conflict::PastMesh {
+    let [ipv4, ipv6] = interfaces.map(|all| {
+        let named = all
+            .iter()
+            .map(|&(name, index)| Interface::Named(name, Some(index)));
+        named.collect::<Vec<_>>()
+    });
+    let mut probes = Vec::new();
+    for (is_ipv4, interfaces) in [(true, ipv4), (false, ipv6)] {
+        let incoming = interfaces.into_iter().map(|incoming| Probe {
+            incoming,
+            ..entering(is_ipv4, Hook::PREROUTING)
+        });
+        probes.extend(incoming.map(|probe| (Hook::PREROUTING, probe)));
+        let opened = Probe {
+            outgoing: Interface::Unknown,
+            local: false,
+            ..entering(is_ipv4, Hook::OUTPUT)
+        };
+        probes.push((Hook::OUTPUT, opened));
+    }
+    let told = |(chain, rule)| Conflict::PastMesh {
         chain: Box::new(chain),
         rule: Box::new(rule),
         by,
     };
+    let found = leading(&probes, |_| true)?;
+    Ok(found.into_iter().map(told).collect())
+}
+
+/// The rules of others that hand TCP connections, to whatever port, which a
+/// guest opens by `tap`, to a process, whatever their destination is
+/// translated to (`TPROXY`).
+pub(crate) fn intercepting(tap: (IfName, Option<IfIndex>)) -> Result<Vec<Conflict>, Error> {
+    let (name, index) = tap;
+    let opened = |ipv4| Probe {
+        incoming: Interface::Named(name, index),
+        local: false,
+        ..entering(ipv4, Hook::PREROUTING)
+    };
+    let probes = [true, false].map(|ipv4| (Hook::PREROUTING, opened(ipv4)));
+    let told = |(chain, rule)| Conflict::Intercepted {
+        chain: Box::new(chain),
+        rule: Box::new(rule),
+    };
+    let found = leading(&probes, |translates| !translates)?;
+    Ok(found.into_iter().map(told).collect())
+}
+
+/// The rules that lead such connections to a process, in base chains that
+/// translate, or do not, as wanted; each once.
+fn leading(
+    probes: &[(Hook, Probe)],
+    wanted: impl Fn(bool) -> bool,
+) -> Result<Vec<(ForeignChain, ForeignRule)>, Error> {
+    let mut found = Vec::new();
+    let mut note = |chain: ForeignChain, rule: ForeignRule| {
+        // A table of both families has one rule for them.
+        if !found.contains(&(chain.clone(), rule.clone())) {
+            found.push((chain, rule));
+        }
+    };
     let legacy = Legacy::read();
-    let mut conflicts = Vec::new();
-    for hook in [Hook::PREROUTING, Hook::OUTPUT] {
-        for (family, interfaces) in interfaces.into_iter().enumerate() {
-            let ipv4 = family == 0;
-            let probes = probes(ipv4, hook, interfaces);
-            for mut table in legacy.tables.iter().filter(|table| table.is_nat()) {
-                let chain = table.base_chain(hook).filter(|_| table.ipv6 != ipv4);
-                let Some((chain, _)) = chain else {
-                    continue;
-                };
-                if let Some(spot) = redirecting(&mut table, &chain.name, &probes)? {
-                    conflicts.push(told(chain, legacy_rule(table, &spot)?));
-                }
+    for (hook, probe) in probes {
+        let of_family = |table: &&LegacyTable| table.ipv6 != probe.ipv4 && wanted(table.is_nat());
+        for mut table in legacy.tables.iter().filter(of_family) {
+            let Some((chain, _)) = table.base_chain(*hook) else {
+                continue;
+            };
+            if let Some(spot) = redirecting(&mut table, &chain.name, probe)? {
+                note(chain, legacy_rule(table, &spot)?);
             }
         }
     }
     let none = Table::new(Family::INET, Name::constant("none"));
-    let mut nft = match Nft::open() {
-        Err(error) if lacks_nf_tables(&error) => return Ok(conflicts),
-        nft => nft?,
+    let opened = Nft::open().map(Some).or_else(none_without_nf_tables)?;
+    let Some(mut nft) = opened else {
+        return Ok(found);
     };
-    let mut foreign = match Foreign::read(&mut nft, &none) {
-        Err(error) if lacks_nf_tables(&error) => return Ok(conflicts),
-        foreign => foreign?,
+    let read = Foreign::read(&mut nft, &none).map(Some);
+    let Some(mut foreign) = read.or_else(none_without_nf_tables)? else {
+        return Ok(found);
     };
-    let mut known = Vec::new();
-    for hook in [Hook::PREROUTING, Hook::OUTPUT] {
-        for (family, interfaces) in interfaces.into_iter().enumerate() {
-            let ipv4 = family == 0;
-            let probes = probes(ipv4, hook, interfaces);
-            for base in foreign.base_chains(hook) {
-                if !base.is_nat() || !base.sees(ipv4) {
-                    continue;
-                }
-                let chain = base.described();
-                let found = redirecting(&mut foreign.table_of(&base), &chain.name, &probes)?;
-                let Some(spot) = found else {
-                    continue;
-                };
-                let rule = foreign.rule_at(&base, &spot)?;
-                // A table of both families has one rule for them.
-                let place = (chain.family.clone(), chain.table.clone(), rule.handle);
-                if !known.contains(&place) {
-                    known.push(place);
-                    conflicts.push(told(chain, rule));
-                }
+    for (hook, probe) in probes {
+        for base in foreign.base_chains(*hook) {
+            if !base.sees(probe.ipv4) || !wanted(base.is_nat()) {
+                continue;
+            }
+            let chain = base.described();
+            let spot = redirecting(&mut foreign.table_of(&base), &chain.name, probe)?;
+            if let Some(spot) = spot {
+                note(chain, foreign.rule_at(&base, &spot)?);
             }
         }
     }
-    Ok(conflicts)
+    Ok(found)
 }
 
-/// Beginnings of connections, of two ports by interface.
-fn probes(ipv4: bool, hook: Hook, interfaces: &[(IfName, IfIndex)]) -> Vec<[Probe; 2]> {
-    let both = |first: Probe| {
-        PORTS.map(|port| Probe {
-            protocol: Some(TCP),
-            ports: Some(Ports::new(port, port)),
-            ..first.clone()
-        })
-    };
-    if hook == Hook::OUTPUT {
-        let out = Probe {
-            outgoing: Interface::Unknown,
-            local: false,
-            ..entering(ipv4, hook)
-        };
-        return vec![both(out)];
-    }
-    let each = interfaces.iter().map(|&(name, index)| {
-        both(Probe {
-            incoming: Interface::Named(name, Some(index)),
-            ..entering(ipv4, hook)
-        })
-    });
-    each.collect()
-}
-
-/// The rule that redirects, or perhaps does, whatever the port is.
+/// The rule that leads to a process, or perhaps does, whatever the port is.
 fn redirecting<F: Firewall>(
     firewall: &mut F,
     chain: &str,
-    probes: &[[Probe; 2]],
+    probe: &Probe,
 ) -> Result<Option<Spot>, Error> {
-    for two in probes {
-        let [one, other] = two;
-        let spot = taking(firewall, chain, one)?;
-        if spot.is_none() || taking(firewall, chain, other)? != spot {
-            continue;
-        }
-        if let Some(spot) = spot {
-            let rules = firewall.rules(&spot.chain)?;
-            if rules.get(spot.index).is_some_and(F::redirects) {
-                return Ok(Some(spot));
-            }
-        }
+    let [one, other] = PORTS.map(|port| Probe {
+        protocol: Some(TCP),
+        ports: Some(Ports::new(port, port)),
+        ..probe.clone()
+    });
+    let spot = taking(firewall, chain, &one)?;
+    let Some(spot) = spot else {
+        return Ok(None);
+    };
+    if taking(firewall, chain, &other)?.as_ref() != Some(&spot) {
+        return Ok(None);
     }
-    Ok(None)
+    let rules = firewall.rules(&spot.chain)?;
+    let leads = rules.get(spot.index).is_some_and(F::redirects);
+    Ok(leads.then_some(spot))
 }
 
 fn taking<F: Firewall>(
@@ -136,13 +150,12 @@ fn taking<F: Firewall>(
     })
 }
 
-/// Whether it says that the kernel has no `nf_tables`.
-fn lacks_nf_tables(error: &Error) -> bool {
-    let errno = error.raw_os_error();
-    matches!(
-        errno,
-        Some(libc::EPROTONOSUPPORT | libc::EOPNOTSUPP | libc::EINVAL)
-    )
+/// Nothing, if it says that the kernel has no `nf_tables`.
+fn none_without_nf_tables<T>(error: Error) -> Result<Option<T>, Error> {
+    match error.raw_os_error() {
+        Some(libc::EPROTONOSUPPORT | libc::EOPNOTSUPP | libc::EINVAL) => Ok(None),
+        _ => Err(error),
+    }
 }
 
 const TCP: u8 = L4Proto::TCP.as_raw();

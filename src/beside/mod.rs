@@ -10,14 +10,15 @@
 //! | what is found | [`Conflict`](crate::Conflict) | breaks | remedy |
 //! |---|---|---|---|
 //! | a policy or rule at hook `forward` drops (Docker, ufw, firewalld; legacy iptables too) | `ForwardDrop` | exposures, or what guests open | the shim; for legacy tables two rules by hand |
-//! | `dnat`, `redirect` of a wanted port, earlier | `Translated`, `Winner::Foreign` | the exposure | another port, or delete the rule |
+//! | `dnat`, `redirect`, `tproxy` of a wanted port, earlier | `Translated`, `Winner::Foreign` | the exposure | another port, or delete the rule |
 //! | the same, later | `Translated`, `Winner::Exposure` | what the others expose | the same |
-//! | a process listens on a wanted port | `Listening` | the process | stop it, or expose on one address |
+//! | a process listens on a wanted port | `Listening` | the process | stop it, or leave it an address of its own |
 //! | `rp_filter` is 1 where the outside comes in, the way back leads elsewhere | `StrictReversePath` | exposures, from far | `rp_filter` 2 |
 //! | an interface does not forward | `NotForwarding` | guests | open the host again |
 //! | nine of ten tracked connections are taken | `ConntrackNearLimit` | new connections | raise `nf_conntrack_max` |
 //! | `bridge-nf-call-iptables` is 1 and a bridge has ports | `BridgeNetfilter` | frames between ports | switch it off |
 //! | a mesh redirects the TCP connections of the namespace (Istio, Linkerd) | `PastMesh` | the mesh: it does not see the guest's | `masqueraded`, told of the mesh |
+//! | a mesh hands what comes from the guest to a process (`tproxy`) | `Intercepted` | what the guest opens | a mesh that redirects |
 //! | a port of the mesh itself is wanted | `Reserved` | the port | another port |
 //! | a table of legacy iptables cannot be read | `LegacyUnreadable` | unknown | look at it |
 //!
@@ -73,7 +74,7 @@ mod xt;
 
 pub(crate) use foreign::Foreign;
 pub(crate) use legacy::Legacy;
-pub(crate) use mesh::meshes;
+pub(crate) use mesh::{intercepting, meshes};
 pub(crate) use shim::{is_shim, shim};
 pub(crate) use survey::{Around, shim_places, survey};
 pub(crate) use wanted::Wanted;

@@ -56,7 +56,7 @@ pub(crate) fn survey(
     let (mut told, mut told_legacy) = (HashSet::new(), HashSet::new());
     for hook in [Hook::PREROUTING, Hook::OUTPUT] {
         for base in foreign.base_chains(hook) {
-            if !base.is_nat() {
+            if !translates(base.is_nat(), hook) {
                 continue;
             }
             let own = foreign.own_priority();
@@ -67,7 +67,8 @@ pub(crate) fn survey(
                 conflicts.extend(is_new.then(|| taken.into_conflict(&chain, rule, own)));
             }
         }
-        for table in legacy.tables.iter().filter(|table| table.is_nat()) {
+        let tables = legacy.tables.iter();
+        for table in tables.filter(|table| translates(table.is_nat(), hook)) {
             let Some((chain, _)) = table.base_chain(hook) else {
                 continue;
             };
@@ -81,6 +82,12 @@ pub(crate) fn survey(
         }
     }
     Ok(conflicts)
+}
+
+/// Whether a base chain can give packets another destination: one that is not
+/// for translation can hand them to a process (`TPROXY`).
+fn translates(is_nat: bool, hook: Hook) -> bool {
+    is_nat || hook == Hook::PREROUTING
 }
 
 /// The chains in which a shim is needed: those that drop packets of guests,

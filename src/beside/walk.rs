@@ -26,7 +26,7 @@ pub(super) trait Firewall {
     /// The rules of a chain; none if it is not there.
     fn rules(&mut self, chain: &str) -> Result<Arc<[Self::Rule]>, Error>;
 
-    /// Whether what the rule does is to redirect to the host itself.
+    /// Whether what the rule does is to lead to a process of the host itself.
     fn redirects(rule: &Self::Rule) -> bool;
 
     /// The ports that the rule can be about.

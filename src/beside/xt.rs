@@ -23,6 +23,11 @@ pub(super) fn action(target: &str) -> Action {
     }
 }
 
+/// Whether a target leads to a process of the host.
+pub(super) fn redirects(target: &str) -> bool {
+    matches!(target, "REDIRECT" | "TPROXY")
+}
+
 /// Whether the packet meets a condition.
 pub(super) fn holds(name: &str, revision: u32, info: &[u8], probe: &Probe) -> Truth {
     match (name, revision) {

@@ -94,16 +94,18 @@ impl BridgePlan {
 
     /// What others have or do that touches the guest's packets without
     /// preventing the take-over: bridge netfilter, by which the rules of the
-    /// pod's namespace are applied to them; and a mesh's rules there, which
-    /// they go past on their way through the bridge.
+    /// pod's namespace are applied to them; a mesh's rules there, which
+    /// they go past on their way through the bridge; and processes that listen
+    /// on the pod's addresses, which are the guest's then.
     ///
     /// # Errors
     /// [`Error::Invalid`] if the interface's name makes no name for a bridge;
-    /// what listing chains and rules returns.
+    /// what listing chains, rules and sockets returns.
     pub fn conflicts(&self) -> Result<Vec<Conflict>, Error> {
         let mut conflicts = pod::bridge_netfilter(self.bridge_name()?);
         let interface = [(self.pod.name(), self.pod.index())];
         conflicts.extend(meshes([&interface, &interface], Passing::Bridge)?);
+        conflicts.extend(pod::listeners(&self.pod)?);
         Ok(conflicts)
     }
 

@@ -114,6 +114,15 @@ pub enum Conflict {
         /// What leads them past it.
         by: Passing,
     },
+    /// A mesh has a rule that hands the TCP connections which the guest opens
+    /// to a process (`TPROXY`) as if they were for the pod, wherever they are
+    /// led to.
+    Intercepted {
+        /// The base chain.
+        chain: Box<ForeignChain>,
+        /// The rule that hands them over.
+        rule: Box<ForeignRule>,
+    },
     /// TCP ports that the guest is to have are those of the mesh itself.
     Reserved {
         /// The first of them.
@@ -180,9 +189,9 @@ impl Conflict {
         match self {
             Self::Held { holder, .. } => holder.as_ref().into(),
             Self::ForwardDrop { chain, rule, .. } => words::source(chain, rule.as_deref()).into(),
-            Self::Translated { chain, rule, .. } | Self::PastMesh { chain, rule, .. } => {
-                words::source(chain, Some(rule)).into()
-            }
+            Self::Translated { chain, rule, .. }
+            | Self::PastMesh { chain, rule, .. }
+            | Self::Intercepted { chain, rule } => words::source(chain, Some(rule)).into(),
             Self::Listening { socket, .. } => format!("a socket on {socket}").into(),
             Self::StrictReversePath { interface, .. } => {
                 format!("net.ipv4.conf.{interface}.rp_filter").into()

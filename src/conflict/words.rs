@@ -79,6 +79,11 @@ impl fmt::Display for Conflict {
                     source(chain, Some(rule))
                 )
             }
+            Self::Intercepted { chain, rule } => write!(
+                f,
+                "{} hands connections that the guest opens to a process, as if they were for the pod",
+                source(chain, Some(rule))
+            ),
             Self::Reserved { first, last } => {
                 write!(f, "{} is the mesh's own", tcp_ports(*first, *last))
             }
@@ -114,7 +119,8 @@ impl Conflict {
             }
             .into(),
             Self::Listening { port, .. } => {
-                format!("once {port} is exposed, the process gets no new connections there").into()
+                format!("once {port} leads to a guest, the process gets no new connections there")
+                    .into()
             }
             Self::StrictReversePath { interface, .. } => {
                 format!("connections to exposed ports from beyond {interface}'s own network").into()
@@ -141,6 +147,7 @@ impl Conflict {
                 }
             }
             .into(),
+            Self::Intercepted { .. } => "TCP connections that the guest opens".into(),
             Self::Reserved { first, last } => {
                 format!("{} does not lead to the guest", tcp_ports(*first, *last)).into()
             }
@@ -163,7 +170,7 @@ impl Conflict {
             Self::Listening { port, .. } => {
                 let filter = if port.protocol() == 17 { "-ulpn" } else { "-tlpn" };
                 format!(
-                    "stop the process (ss {filter} 'sport = :{}'), have it listen on other addresses, or expose on one address",
+                    "stop the process (ss {filter} 'sport = :{}'), have it listen on other addresses, or leave it an address of its own",
                     port.port()
                 )
                 .into()
@@ -191,6 +198,9 @@ impl Conflict {
                 }
             }
             .into(),
+            Self::Intercepted { .. } => {
+                "have the mesh redirect (REDIRECT, not TPROXY), or except the guest's TAP from the rule".into()
+            }
             Self::Reserved { .. } => "have the guest serve on other ports".into(),
             Self::LegacyUnreadable { table, ipv6, .. } => {
                 format!("look at it: {} -t {table} -S", legacy(*ipv6)).into()

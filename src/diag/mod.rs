@@ -125,6 +125,32 @@ pub fn listeners(connection: &mut Connection, protocol: u8) -> Result<Vec<Listen
     Ok(list)
 }
 
+/// Lists those of several protocols in the calling thread's namespace; none of
+/// a protocol of which the kernel cannot tell.
+pub(crate) fn listeners_of(
+    protocols: impl IntoIterator<Item = u8>,
+) -> Result<Vec<Listener>, Error> {
+    let mut all = Vec::new();
+    for protocol in protocols {
+        let found =
+            Connection::sock_diag().and_then(|mut connection| listeners(&mut connection, protocol));
+        match found {
+            Err(error) if is_unknown(&error) => {}
+            found => all.extend(found?),
+        }
+    }
+    Ok(all)
+}
+
+/// Whether the kernel lacks the part of `sock_diag` that was asked.
+fn is_unknown(error: &Error) -> bool {
+    let errno = error.raw_os_error();
+    matches!(
+        errno,
+        Some(libc::ENOENT | libc::EOPNOTSUPP | libc::EPROTONOSUPPORT)
+    )
+}
+
 /// Length of `struct inet_diag_msg`.
 const DIAG_MESSAGE: usize = 72;
 

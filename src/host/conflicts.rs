@@ -9,7 +9,6 @@ use super::forward_all::opened;
 use super::forwarding::{ALL, has_switches};
 use crate::beside::{Around, Foreign, Legacy, Wanted, is_shim, shim, shim_places, survey};
 use crate::conflict::Conflict;
-use crate::conn::Connection;
 use crate::conntrack;
 use crate::diag;
 use crate::error::Error;
@@ -52,7 +51,10 @@ impl Host {
         if wanted.iter().any(|wanted| wanted.ipv4) {
             conflicts.extend(self.strict_reverse_paths(&links, &addresses)?);
         }
-        conflicts.extend(self.not_forwarding(&links, &addresses, &around)?);
+        // Without tables nothing was switched on yet.
+        if self.has_table()? {
+            conflicts.extend(self.not_forwarding(&links, &addresses, &around)?);
+        }
         let usage = conntrack::usage(self.nft.connection_mut())?;
         if let Some(limit) = usage.limit().filter(|_| usage.is_near_limit()) {
             let entries = usage.entries();
@@ -226,19 +228,7 @@ impl Host {
     /// The sockets of processes on the ports.
     fn listening(&self, links: &[Link], wanted: &[Wanted]) -> Result<Vec<Conflict>, Error> {
         let protocols: BTreeSet<u8> = wanted.iter().map(|wanted| wanted.protocol).collect();
-        let listeners = self.inside(|| {
-            let mut all = Vec::new();
-            for protocol in protocols {
-                let found = Connection::sock_diag()
-                    .and_then(|mut connection| diag::listeners(&mut connection, protocol));
-                match found {
-                    Ok(listeners) => all.extend(listeners),
-                    Err(error) if is_unknown(&error) => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            Ok(all)
-        })?;
+        let listeners = self.inside(|| diag::listeners_of(protocols))?;
         let on_tap = |index: IfIndex| {
             let link = links.iter().find(|link| link.index() == index);
             link.is_some_and(|link| self.slot_of(link).is_some())
@@ -384,15 +374,6 @@ fn not_forwarding_ipv6(mut names: Vec<IfName>) -> Vec<IfName> {
     };
     names.retain(is_off);
     names
-}
-
-/// Whether the kernel lacks the part of `sock_diag` that was asked.
-fn is_unknown(error: &Error) -> bool {
-    let errno = error.raw_os_error();
-    matches!(
-        errno,
-        Some(libc::ENOENT | libc::EOPNOTSUPP | libc::EPROTONOSUPPORT)
-    )
 }
 
 /// The number in a file of the calling thread's network namespace.

@@ -243,6 +243,11 @@ impl Host {
         Ok(self.known.guests().cloned().collect())
     }
 
+    /// The guests that there were when it was planned last.
+    pub(crate) fn planned_with(&self) -> Vec<Attachment> {
+        self.known.guests().cloned().collect()
+    }
+
     /// Removes everything of the owner: guests with their TAPs, exposures,
     /// flows, tables; and switches forwarding off where it was switched on.
     ///

@@ -21,17 +21,15 @@ impl Interfaces {
     /// As [`plan`](Self::plan), before anything is changed; what making each
     /// returns; [`Error::HalfDone`] if undoing failed too.
     pub fn apply(&self) -> Result<Vec<AttachedInterface>, Error> {
-        self.check()?;
+        self.plan()?;
         let new_owners = self.new_owners()?;
         let mut made: Vec<&Interface> = Vec::new();
-        self.steps()
-            .and_then(|_| self.apply_all(&mut made))
-            .map_err(|error| {
-                made.reverse();
-                let removed = each(&made, remove_one);
-                let dropped = each(&new_owners, drop_owner);
-                error.undone(removed.and(dropped))
-            })
+        self.apply_all(&mut made).map_err(|error| {
+            made.reverse();
+            let removed = each(&made, remove_one);
+            let dropped = each(&new_owners, drop_owner);
+            error.undone(removed.and(dropped))
+        })
     }
 
     fn apply_all<'a>(

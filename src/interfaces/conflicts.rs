@@ -37,16 +37,13 @@ impl Interfaces {
     pub fn conflicts(&self) -> Result<Vec<Conflict>, Error> {
         self.check()?;
         let mut conflicts = Vec::new();
-        self.leaving_no_owner(|| {
-            for interface in &self.all {
-                for conflict in self.conflicts_of(interface)? {
-                    if !conflicts.contains(&conflict) {
-                        conflicts.push(conflict);
-                    }
+        for interface in &self.all {
+            for conflict in self.conflicts_of(interface)? {
+                if !conflicts.contains(&conflict) {
+                    conflicts.push(conflict);
                 }
             }
-            Ok(())
-        })?;
+        }
         conflicts.extend(self.overlaps()?);
         Ok(conflicts)
     }

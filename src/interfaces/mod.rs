@@ -113,10 +113,6 @@ impl Interfaces {
     /// What the plan of each returns.
     pub fn plan(&self) -> Result<InterfacesPlan, Error> {
         self.check()?;
-        self.leaving_no_owner(|| self.steps())
-    }
-
-    fn steps(&self) -> Result<InterfacesPlan, Error> {
         let steps: Result<Vec<_>, Error> = self.all.iter().map(|it| self.step(it)).collect();
         Ok(InterfacesPlan { steps: steps? })
     }

@@ -9,19 +9,6 @@ use crate::owner::Owner;
 use crate::plan::{Change, Plan, Wanted};
 
 impl Interfaces {
-    /// Does something for which owners' tables may be made, and takes those
-    /// away again that were not there before.
-    pub(super) fn leaving_no_owner<T>(
-        &self,
-        work: impl FnOnce() -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        let new = self.new_owners()?;
-        match work() {
-            Ok(done) => each(&new, drop_owner).map(|()| done),
-            Err(error) => Err(error.undone(each(&new, drop_owner))),
-        }
-    }
-
     /// Those whose owners have nothing in this namespace.
     pub(super) fn new_owners(&self) -> Result<Vec<&Interface>, Error> {
         let mut new = Vec::new();

@@ -48,8 +48,8 @@ impl Masquerade {
     }
 
     fn put_in_force(&self, wanted: &Wanted) -> Result<Masqueraded, Error> {
-        let mut host = self.host()?;
-        self.check_alone(&mut host)?;
+        let mut host = Host::with(self.settings()?)?;
+        self.check_alone(&host.guests()?)?;
         host.apply(wanted)?;
         self.settle(&mut host)
     }

@@ -42,13 +42,14 @@ use ipnet::{Ipv4Net, Ipv6Net};
 pub use apply::{Masqueraded, remove};
 pub use mesh::{AMBIENT_PORTS, Mesh, RESERVED_PORTS};
 
-use crate::beside::meshes;
+use crate::beside::{intercepting, meshes};
 use crate::error::{Conflict, Error, Invalid, Passing};
 use crate::exposure::{Exposure, Ports, Protocol, Target};
 use crate::guest::{Attachment, Guest, Networks, Service};
 use crate::host::{Host, Settings};
 use crate::owner::Owner;
 use crate::plan::{Plan, Wanted};
+use crate::route::Rtnl;
 
 /// How a guest is to be behind a pod; [`apply`](Self::apply) does it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,8 +140,7 @@ impl Masquerade {
         self
     }
 
-    /// Compares what is wanted with what is there; changes nothing, but that
-    /// the owner's tables are made if they are missing, as [`Host::with`] does.
+    /// Compares what is wanted with what is there; changes nothing.
     ///
     /// # Errors
     /// [`Error::Invalid`] if no port is left for the guest, or its
@@ -148,11 +148,11 @@ impl Masquerade {
     /// guests here, or the guest's network is routed elsewhere; else as
     /// [`Host::plan`].
     pub fn plan(&self) -> Result<MasqueradePlan, Error> {
-        let mut host = self.host()?;
-        let wanted = self.wanted()?;
-        self.check_alone(&mut host)?;
+        let mut host = Host::unopened(self.settings()?)?;
+        let plan = host.plan(&self.wanted()?)?;
+        self.check_alone(&host.planned_with())?;
         Ok(MasqueradePlan {
-            plan: host.plan(&wanted)?,
+            plan,
             mesh: self.differs()?.then(|| match &self.mesh {
                 Some(mesh) => format!("~ the mesh's rules: {mesh}").into(),
                 None => "- the mesh's rules".into(),
@@ -162,23 +162,26 @@ impl Masquerade {
 
     /// What others have or do in the pod that touches the guest: rules that
     /// take its ports first, listeners on them, foreign drops, bridge
-    /// netfilter; rules of a mesh that was not told of, ports to be
+    /// netfilter; rules of a mesh that was not told of, or of one that takes what
+    /// the guest begins for ones to the pod (`TPROXY`), ports to be
     /// [carried](Self::carry) that are the mesh's own.
     ///
     /// Ports that processes open connections from
     /// (`net.ipv4.ip_local_port_range`) are no conflict: the kernel tells the
     /// answers from what is for the guest.
     ///
-    /// As with [`plan`](Self::plan), the owner's tables are made if they are
-    /// missing.
+    /// Nothing is changed.
     ///
     /// # Errors
     /// As [`plan`](Self::plan), and as [`Host::conflicts`].
     pub fn conflicts(&self) -> Result<Vec<Conflict>, Error> {
         let wanted = self.wanted()?;
-        let mut host = self.host()?;
+        let mut host = Host::unopened(self.settings()?)?;
         let mut conflicts = host.conflicts(wanted.exposures())?;
-        if self.mesh.is_some() {
+        if let Some(mesh) = &self.mesh {
+            if mesh.takes_at().is_some() {
+                conflicts.extend(self.interceptions()?);
+            }
             // What comes by way of the mesh ends with the guest as well.
             let mut meshed = Vec::new();
             for ports in self.meshed() {
@@ -191,6 +194,16 @@ impl Masquerade {
         }
         conflicts.extend(self.reserved_ports());
         Ok(conflicts)
+    }
+
+    /// Rules that take what the guest begins before it is led to the mesh.
+    fn interceptions(&self) -> Result<Vec<Conflict>, Error> {
+        let tap = self
+            .networks()?
+            .attachment(&self.owner, &self.guest, 0)?
+            .tap();
+        let link = Rtnl::open()?.link(tap)?;
+        intercepting((tap, link.map(|link| link.index())))
     }
 
     /// Ports that are to be carried and are the mesh's.
@@ -243,10 +256,6 @@ impl Masquerade {
             policy: self.guest.policy(),
             ports,
         }
-    }
-
-    fn host(&self) -> Result<Host, Error> {
-        Host::with(self.settings()?)
     }
 
     fn settings(&self) -> Result<Settings, Invalid> {
@@ -351,12 +360,9 @@ impl Masquerade {
     }
 
     /// Makes sure that the owner has no guest but this one here.
-    fn check_alone(&self, host: &mut Host) -> Result<(), Error> {
-        let guests = host.guests()?;
-        match guests
-            .iter()
-            .find(|it| it.name() != self.guest.name().as_str())
-        {
+    fn check_alone(&self, guests: &[Attachment]) -> Result<(), Error> {
+        let is_other = |it: &&Attachment| it.name() != self.guest.name().as_str();
+        match guests.iter().find(is_other) {
             None => Ok(()),
             Some(other) => {
                 let wanted = format!("owner {} for guest {} alone", self.owner, self.guest.name());

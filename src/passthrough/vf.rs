@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::error::{Error, Invalid};
+use crate::sys::in_own_sysfs;
 use crate::types::IfName;
 
 /// The virtual functions of a network card that does SR-IOV, by number.
@@ -21,15 +22,17 @@ pub struct VirtualFunctions {
 }
 
 impl VirtualFunctions {
-    /// Reads those of the card whose physical function is this interface, from
-    /// a `/sys` of this network namespace.
+    /// Reads those of the card whose physical function is this interface of
+    /// the calling thread's network namespace. What is mounted on `/sys` may be
+    /// another's: they are read from a `sysfs` that nobody else sees.
     ///
     /// # Errors
     /// [`Error::Absent`] if there is no such interface, [`Error::Invalid`] if
     /// it is not a physical function that can have virtual ones;
-    /// [`Error::System`] if it cannot be read.
+    /// [`Error::System`] if it cannot be read (`EPERM` without
+    /// `CAP_SYS_ADMIN`).
     pub fn of(physical: IfName) -> Result<Self, Error> {
-        Self::read(Path::new("/sys"), physical)
+        in_own_sysfs(|| Self::read(Path::new("/sys"), physical))
     }
 
     fn read(sys: &Path, physical: IfName) -> Result<Self, Error> {
@@ -55,6 +58,9 @@ impl VirtualFunctions {
             let name = target.file_name().unwrap_or_default().to_string_lossy();
             list.push(name.parse()?);
         }
+        // The card's own folder, which each `sysfs` has.
+        let device = fs::canonicalize(&device)
+            .map_err(|source| Error::system("resolve", device.display(), source))?;
         Ok(Self {
             device,
             total,
@@ -195,6 +201,8 @@ mod tests {
         let virtual_interface = VirtualFunctions::read(&sys, name("lo")).unwrap_err();
         let absent = VirtualFunctions::read(&sys, name("eth7")).unwrap_err();
         let read = read.unwrap();
+        // Where the interface is not shown.
+        fs::remove_dir_all(&net).unwrap();
         let groups = [0, 1, 2].map(|number| read.iommu_group(number));
         let driver = read.driver(1);
         fs::remove_dir_all(&sys).unwrap();

@@ -4,6 +4,7 @@
 
 mod carry;
 mod interface;
+mod listeners;
 mod mac;
 mod tap;
 
@@ -11,6 +12,7 @@ pub use carry::LeftOut;
 pub(crate) use carry::guest_config;
 pub use interface::PodInterface;
 pub(crate) use interface::ethernet;
+pub(crate) use listeners::listeners;
 pub(crate) use mac::{Role, derived};
 pub(crate) use tap::{Frames, PodTap, Queues, without_ipv6};
 

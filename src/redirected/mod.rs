@@ -42,6 +42,7 @@
 //! | an ingress or clsact qdisc of someone else on the interface, with its filters | [`take_over`](RedirectPlan::take_over) refuses | of two that decide about one packet, only one would |
 //! | the interface is a port of a bridge, or is taken over by [`bridged`](crate::bridged) | the same | its frames go elsewhere already |
 //! | a mesh's rules in the pod's namespace | [`conflicts`](RedirectPlan::conflicts): [`PastMesh`](crate::Conflict::PastMesh) | frames are redirected before any rule sees them: the guest is outside of the mesh |
+//! | a process listens on the pod's address, or on all | `conflicts`: [`Listening`](crate::Conflict::Listening) | what comes to the address is the guest's |
 //!
 //! Rules for routed packets, drops of theirs and bridge netfilter do nothing
 //! to the guest, for its packets are not routed here. Programs that are

@@ -85,16 +85,19 @@ impl RedirectPlan {
 
     /// What others have or do that touches the guest's packets without
     /// preventing the take-over: a mesh's rules in the pod's namespace, past
-    /// which the filters lead them. (Qdiscs and filters of others on the
+    /// which the filters lead them; and processes that listen on the pod's
+    /// addresses, which are the guest's then. (Qdiscs and filters of others on the
     /// interface prevent it:
     /// [`take_over`](Self::take_over) returns an [`Error::Conflict`]. Bridge
     /// netfilter does nothing to them.)
     ///
     /// # Errors
-    /// What listing chains and rules returns.
+    /// What listing chains, rules and sockets returns.
     pub fn conflicts(&self) -> Result<Vec<Conflict>, Error> {
         let interface = [(self.pod.name(), self.pod.index())];
-        meshes([&interface, &interface], Passing::Filters)
+        let mut conflicts = meshes([&interface, &interface], Passing::Filters)?;
+        conflicts.extend(pod::listeners(&self.pod)?);
+        Ok(conflicts)
     }
 
     pub(crate) fn tap_name(&self) -> Result<IfName, Invalid> {

@@ -9,8 +9,9 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::ioctl::{self, IfRequest};
+use super::mount;
+use super::sysfs::in_own_sysfs;
 use super::tap::{Offload, State, VIRTIO_NET_HDR, offload};
-use super::{mount, netns};
 use crate::error::{Error, Invalid};
 use crate::types::IfName;
 
@@ -55,7 +56,7 @@ impl Macvtap {
     }
 
     fn open_with(name: IfName, status_flags: i32) -> Result<Self, Error> {
-        let file = netns::on_thread(|| open_private(name, status_flags))??;
+        let file = in_own_sysfs(|| open_private(name, status_flags))?;
         Ok(Self { file, name })
     }
 
@@ -155,13 +156,8 @@ impl From<Macvtap> for OwnedFd {
     }
 }
 
-/// Opens the device on a thread that ends with that, among mounts of its own.
+/// Opens the device, among mounts that nobody else sees.
 fn open_private(name: IfName, status_flags: i32) -> Result<File, Error> {
-    mount::unshare().map_err(|source| {
-        Error::system("unshare", "mount namespace (needs CAP_SYS_ADMIN)", source)
-    })?;
-    let sys = Path::new("/sys");
-    mount::sysfs(sys).map_err(|source| Error::system("mount sysfs", "/sys", source))?;
     let (node, device) = find_device(name)?;
     let shown = Path::new(DEV).join(node);
     let is_it =

@@ -20,6 +20,7 @@ mod netns;
 #[cfg(feature = "dhcp")]
 mod packet;
 mod socket;
+mod sysfs;
 mod tap;
 mod userns;
 mod xtables;
@@ -32,6 +33,7 @@ pub use netns::{Journey, NetNs, NetNsId};
 #[cfg(feature = "dhcp")]
 pub(crate) use packet::PacketSocket;
 pub use socket::{Protocol, Socket};
+pub(crate) use sysfs::in_own_sysfs;
 #[cfg(feature = "proxied")]
 pub(crate) use tap::VNET_HEADER;
 #[cfg(feature = "__recording")]

@@ -91,7 +91,9 @@ impl Mesh {
     ///
     /// This goes with Istio's rules as they redirect (`REDIRECT`). Older ones
     /// with `TPROXY` take what the guest begins before anything here sees it,
-    /// for ones to the pod.
+    /// for ones to the pod;
+    /// [`conflicts`](super::Masquerade::conflicts) tells
+    /// ([`Conflict::Intercepted`](crate::Conflict::Intercepted)).
     pub fn ambient() -> Self {
         let probes = [IpAddr::from(PROBE4), PROBE6.into()];
         Self {

@@ -13,7 +13,7 @@ use std::time::Instant;
 use libtest_mimic::Trial;
 use tapwire::masqueraded::{AMBIENT_PORTS, Masquerade, Mesh};
 use tapwire::sys::NetNs;
-use tapwire::{Egress, Guest, Protocol};
+use tapwire::{Conflict, Egress, Guest, Protocol};
 
 use super::{KEPT, apply, boot, connected, masquerade, owner, ports, serve, state, undo};
 use crate::bridged::pod::{
@@ -28,6 +28,7 @@ pub(super) fn trials() -> Vec<Trial> {
         guest_behind_ztunnel_sees_its_clients,
         guest_behind_ztunnel_stays_within_its_egress,
         ambient_mesh_is_left_for_a_sidecar_and_for_none,
+        mesh_that_takes_what_the_guest_begins_is_told,
     ]
 }
 
@@ -162,6 +163,42 @@ fn ambient_mesh_is_left_for_a_sidecar_and_for_none() {
     assert!(!plan.is_empty());
     apply(&pods, &ambient);
     assert_eq!(inside(&pods.pod, || run("ip", &["-6", "rule"])), there);
+}
+
+fn mesh_that_takes_what_the_guest_begins_is_told() {
+    let pods = Pods::new(Wiring::Subnet);
+    let mesh = Ambient::enrol(&pods);
+    let wanted = masquerade().exclude(Protocol::Tcp, ports(KEPT, KEPT));
+    let wanted = wanted
+        .exclude(Protocol::Udp, ports(KEPT, KEPT))
+        .mesh(Mesh::ambient());
+    let guest = boot(&pods, &apply(&pods, &wanted));
+    let _servers = serve(&pods);
+    let told = || inside(&pods.pod, || wanted.conflicts().unwrap());
+    assert_eq!(told(), []);
+    let outside = at(OUTSIDE[0], PORT);
+    asked(&guest.netns, outside).expect("a way out");
+    mesh.told(&format!("out 10.0.2.2 {} {PORT}", OUTSIDE[0]));
+    let rules = "table ip transparent {
+        chain pre {
+            type filter hook prerouting priority mangle
+            iifname != \"lo\" meta mark & 0xfff != 0x539 meta l4proto tcp tproxy to 127.0.0.1:15006 meta mark set 0x111 accept
+        }
+    }\n";
+    inside(&pods.pod, || feed("nft", &["-f", "-"], rules));
+    let [conflict] = &told()[..] else {
+        panic!("{:?}", told());
+    };
+    assert!(
+        matches!(conflict, Conflict::Intercepted { .. }),
+        "{conflict}"
+    );
+    assert!(
+        conflict.to_string().contains("tproxy") && conflict.holder().contains("transparent"),
+        "{conflict}"
+    );
+    // And so it is.
+    assert_eq!(ask(&guest.netns, Protocol::Tcp, outside, NEVER), None);
 }
 
 /// A pod that is enrolled in the mesh.

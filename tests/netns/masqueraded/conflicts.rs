@@ -1,6 +1,8 @@
 //! Rules and ports of a mesh that clash with a guest's, told before anything
 //! is changed.
 
+use std::net::{SocketAddr, TcpListener};
+
 use libtest_mimic::Trial;
 use tapwire::bridged::BridgePlan;
 use tapwire::error::Passing;
@@ -9,16 +11,19 @@ use tapwire::redirected::RedirectPlan;
 use tapwire::{Conflict, Protocol};
 
 use super::{SIDECAR, masquerade, ports, server};
-use crate::bridged::pod::{Pods, Wiring, inside};
+use crate::bridged::pod::{POD, Pods, Wiring, inside, ip};
 use crate::support::{feed, run, trials};
+use crate::world::at;
 
 pub(super) fn trials() -> Vec<Trial> {
     let mut trials = trials![needs ["ip", "nft"]:
         mesh_is_told_where_the_guest_goes_past_it,
         ambient_mesh_is_told_as_well,
+        mesh_that_hands_over_is_told_as_well,
         port_by_port_redirection_is_no_mesh,
         ports_of_the_mesh_itself_are_told,
         process_on_a_port_that_comes_by_the_mesh_is_told,
+        process_that_loses_its_addresses_to_the_guest_is_told,
     ];
     trials.extend(trials![needs ["ip", "iptables-legacy", "ip6tables-legacy"]:
         mesh_of_legacy_iptables_is_told,
@@ -77,6 +82,41 @@ fn ambient_mesh_is_told_as_well() {
     assert_eq!(of_masquerade(&pods, &meshed), []);
 }
 
+fn mesh_that_hands_over_is_told_as_well() {
+    let pods = Pods::new(Wiring::Subnet);
+    inside(&pods.pod, || {
+        for words in TRANSPARENT {
+            for program in ["iptables-nft", "ip6tables-nft"] {
+                run(program, &words.split(' ').collect::<Vec<_>>());
+            }
+        }
+    });
+    for by in [Passing::Exposures, Passing::Bridge, Passing::Filters] {
+        let told = past(&pods, by);
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(
+            told.iter().all(|it| it.contains("chain ISTIO_TPROXY")),
+            "{told:?}"
+        );
+    }
+    // A sidecar's proxy takes what comes from the guest as well.
+    let told = of_masquerade(&pods, &masquerade().mesh(Mesh::sidecar()));
+    let families: Vec<bool> = told.iter().map(|it| it.holder().contains("ip6")).collect();
+    assert_eq!(families, [false, true], "{told:?}");
+    // One for another interface does not.
+    inside(&pods.pod, || {
+        for program in ["iptables-nft", "ip6tables-nft"] {
+            run(program, &["-t", "mangle", "-F", "PREROUTING"]);
+            let words = "-t mangle -A PREROUTING -i eth0 -p tcp -j ISTIO_INBOUND";
+            run(program, &words.split(' ').collect::<Vec<_>>());
+        }
+    });
+    assert_eq!(
+        of_masquerade(&pods, &masquerade().mesh(Mesh::sidecar())),
+        []
+    );
+}
+
 fn port_by_port_redirection_is_no_mesh() {
     let pods = Pods::new(Wiring::Subnet);
     let rules = "table ip nat {
@@ -128,6 +168,30 @@ fn process_on_a_port_that_comes_by_the_mesh_is_told() {
         !tcp.is_empty() && tcp.iter().all(|it| *it == "tcp/9090"),
         "{words:?}"
     );
+}
+
+fn process_that_loses_its_addresses_to_the_guest_is_told() {
+    let pods = Pods::new(Wiring::Subnet);
+    let _kept = server(&pods.pod, "pod", 9090);
+    let (_address, _loopback, _foreign) = inside(&pods.pod, || {
+        ip("address add 192.0.2.9/32 dev lo");
+        let listen = |address| TcpListener::bind(at(address, 9091)).unwrap();
+        (listen(POD[1]), listen("127.0.0.1"), listen("192.0.2.9"))
+    });
+    let [bridged, redirected] = inside(&pods.pod, || {
+        let (bridge, redirect) = (BridgePlan::new(pods.read()), RedirectPlan::new(pods.read()));
+        [bridge.conflicts().unwrap(), redirect.conflicts().unwrap()]
+    });
+    let address = SocketAddr::new(POD[1].parse().unwrap(), 9091);
+    for conflicts in [bridged, redirected] {
+        let listening = conflicts
+            .iter()
+            .filter(|it| matches!(it, Conflict::Listening { .. }));
+        let mut told: Vec<String> = listening.map(|it| it.wanted().into()).collect();
+        told.sort_unstable();
+        let expected = ["tcp/9090", &format!("tcp/{address}"), "udp/9090"];
+        assert_eq!(told, expected);
+    }
 }
 
 fn mesh_of_legacy_iptables_is_told() {
@@ -189,6 +253,17 @@ fn conflicts(pods: &Pods, by: Passing) -> Vec<Conflict> {
 fn of_masquerade(pods: &Pods, masquerade: &Masquerade) -> Vec<Conflict> {
     inside(&pods.pod, || masquerade.conflicts().unwrap())
 }
+
+/// Those of Istio's sidecar in its mode `TPROXY`, shortened.
+const TRANSPARENT: [&str; 7] = [
+    "-t mangle -N ISTIO_INBOUND",
+    "-t mangle -N ISTIO_DIVERT",
+    "-t mangle -N ISTIO_TPROXY",
+    "-t mangle -A PREROUTING -p tcp -j ISTIO_INBOUND",
+    "-t mangle -A ISTIO_INBOUND -p tcp -m conntrack --ctstate RELATED,ESTABLISHED -j ISTIO_DIVERT",
+    "-t mangle -A ISTIO_INBOUND -p tcp -j ISTIO_TPROXY",
+    "-t mangle -A ISTIO_TPROXY -p tcp -j TPROXY --on-port 15006 --tproxy-mark 0x539/0xffffffff",
+];
 
 /// Those of Istio's sidecar, shortened.
 const RULES: [&str; 12] = [

@@ -17,7 +17,7 @@ use tapwire::{Conflict, Error, Guest, Host, Owner, Ports, Protocol};
 
 use crate::bridged::pod::{
     OTHER, OUTSIDE, POD, PORT, PodGuest, Pods, Wiring, asked, assert_same, inside, ip, servers,
-    settled,
+    set, settled,
 };
 use crate::stand_ins::server::Server;
 use crate::support::{feed, run, trials};
@@ -29,6 +29,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = trials![needs ["ip", "nft"]:
         guest_has_the_pods_ports_but_those_that_are_excluded,
         guest_has_the_chosen_ports_only,
+        guest_behind_a_pod_without_ipv6_has_its_ports,
         guest_behind_a_sidecar_is_reached_by_way_of_it,
         impossible_masquerade_is_refused_and_changes_nothing,
     ];
@@ -49,7 +50,11 @@ fn guest_has_the_pods_ports_but_those_that_are_excluded() {
             .exclude(Protocol::Tcp, ports(KEPT, KEPT))
             .exclude(Protocol::Udp, ports(KEPT, KEPT + 9))
             .loopback();
-        let plan = inside(&pods.pod, || wanted.plan().unwrap());
+        let plan = inside(&pods.pod, || {
+            wanted.conflicts().unwrap();
+            wanted.plan().unwrap()
+        });
+        assert_same(&state(&pods.pod), &before, "looked");
         assert!(
             !plan.is_empty() && plan.to_string().contains("web-0"),
             "{plan}"
@@ -112,6 +117,36 @@ fn guest_has_the_chosen_ports_only() {
     apply(&pods, &other);
     assert_eq!(tcp(KEPT), None, "the guest has nothing there");
     undo(&pods);
+}
+
+fn guest_behind_a_pod_without_ipv6_has_its_ports() {
+    let pods = Pods::new(Wiring::Subnet);
+    inside(&pods.pod, || {
+        for which in ["all", "default"] {
+            set(&format!("net/ipv6/conf/{which}/disable_ipv6"), "1");
+        }
+    });
+    let before = state(&pods.pod);
+    for wanted in [
+        masquerade(),
+        masquerade().mesh(Mesh::ambient().open(ports(PORT, PORT))),
+    ] {
+        assert!(inside(&pods.pod, || wanted.conflicts().unwrap()).is_empty());
+        let masqueraded = apply(&pods, &wanted);
+        let plan = inside(&pods.pod, || wanted.plan().unwrap());
+        assert!(plan.is_empty(), "{plan}");
+        let _servers = serve(&pods);
+        let guest = boot(&pods, &masqueraded);
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            let (_, seen) = ask(&pods.outside, protocol, at(POD[0], PORT), SOON).expect("guest");
+            assert_eq!(seen.to_canonical(), OUTSIDE[0].parse::<IpAddr>().unwrap());
+        }
+        let to = at(OUTSIDE[0], PORT);
+        let (_, seen) = ask(&guest.netns, Protocol::Udp, to, SOON).expect("a way out");
+        assert_eq!(seen.to_canonical(), POD[0].parse::<IpAddr>().unwrap());
+    }
+    undo(&pods);
+    assert_same(&state(&pods.pod), &before, "removed");
 }
 
 /// Istio's sidecar in short: all TCP from outside goes to a proxy, which goes

@@ -52,6 +52,7 @@ def serve(client, peer, family, way):
 def listen(family, port, way):
     listener = marked(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(*TRANSPARENT[family], 1)
     if family == socket.AF_INET6:
         listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     listener.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", port))

@@ -1,6 +1,7 @@
 //! A guest with a part of a network card.
 
 mod crash;
+mod function;
 mod macvtap;
 mod vhost;
 
@@ -9,8 +10,13 @@ use libtest_mimic::Trial;
 pub(crate) use crash::be_agent;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    [crash::trials(), macvtap::trials(), vhost::trials()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        crash::trials(),
+        function::trials(),
+        macvtap::trials(),
+        vhost::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
