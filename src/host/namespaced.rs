@@ -4,6 +4,8 @@ mod contents;
 mod site;
 
 use std::collections::{HashMap, HashSet};
+use std::num::NonZeroUsize;
+use std::thread;
 
 use super::Host;
 use super::removal::free_group;
@@ -39,11 +41,24 @@ impl Host {
         if sites.is_empty() {
             return Ok(HashMap::new());
         }
-        let (netns, rtnl) = (&self.netns, &mut self.rtnl);
-        NetNs::journey(|journey| {
-            let settle = |site: &Site<'_>| Ok((site.name(), site.settle(journey, netns, rtnl)?));
-            sites.iter().map(settle).collect()
-        })?
+        let netns = &self.netns;
+        let parts = sites.chunks(sites.len().div_ceil(workers(sites.len())));
+        let parts = NetNs::journeys(parts, |journey, sites| {
+            if !netns.is_current()? {
+                journey.enter(netns)?;
+            }
+            let mut rtnl = Rtnl::open()?;
+            let mut settle = |site: &Site<'_>| {
+                let far = site.settle(journey, netns, &mut rtnl)?;
+                Ok((site.name(), far))
+            };
+            sites
+                .iter()
+                .map(&mut settle)
+                .collect::<Result<Vec<_>, Error>>()
+        })?;
+        let parts: Result<Vec<_>, Error> = parts.into_iter().collect();
+        Ok(parts?.into_iter().flatten().collect())
     }
 
     /// What of the namespaces of attached clones is missing, by their names.
@@ -259,6 +274,19 @@ fn remove_name(name: &str) -> Result<(), Error> {
         result => result,
     }
 }
+
+/// How many threads are to make so many namespaces: one alone spends most of
+/// its time in parts of the kernel that do not wait for each other.
+fn workers(namespaces: usize) -> usize {
+    let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    (namespaces / EACH).clamp(1, processors.min(WORKERS))
+}
+
+/// A thread is worth its start for so many.
+const EACH: usize = 4;
+
+/// More threads would wait for the kernel's one lock on links.
+const WORKERS: usize = 4;
 
 /// So many namespaces are taken away at once: with more the kernel keeps its
 /// one lock on links from others for longer, with fewer it takes longer itself.

@@ -11,7 +11,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixDatagram;
 use std::panic;
 use std::path::Path;
-use std::thread;
+use std::thread::{self, Scope, ScopedJoinHandle};
 
 pub use journey::Journey;
 
@@ -253,19 +253,42 @@ pub(super) fn on_thread<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, E
     spawn(work)
 }
 
-fn spawn<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Error> {
+/// As [`on_thread`], each of these on a thread, all at the same time; what they
+/// return is in their order.
+fn on_threads<T: Send>(all: Vec<impl FnOnce() -> T + Send>) -> Result<Vec<T>, Error> {
+    #[cfg(feature = "__recording")]
+    if crate::recording::is_on() {
+        // What is sent is to be in order as well.
+        return all.into_iter().map(on_thread).collect();
+    }
     thread::scope(|scope| {
-        let mut builder = thread::Builder::new();
-        if let Some(name) = thread::current().name() {
-            builder = builder.name(name.to_owned());
-        }
-        let thread = builder
-            .spawn_scoped(scope, work)
-            .map_err(|source: io::Error| Error::system("clone", "thread", source))?;
-        Ok(thread
-            .join()
-            .unwrap_or_else(|payload| panic::resume_unwind(payload)))
+        let threads: Result<Vec<_>, Error> =
+            all.into_iter().map(|work| start(scope, work)).collect();
+        Ok(threads?.into_iter().map(wait).collect())
     })
+}
+
+fn spawn<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Error> {
+    thread::scope(|scope| start(scope, work).map(wait))
+}
+
+fn start<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    work: impl FnOnce() -> T + Send + 'scope,
+) -> Result<ScopedJoinHandle<'scope, T>, Error> {
+    let mut builder = thread::Builder::new();
+    if let Some(name) = thread::current().name() {
+        builder = builder.name(name.to_owned());
+    }
+    builder
+        .spawn_scoped(scope, work)
+        .map_err(|source: io::Error| Error::system("clone", "thread", source))
+}
+
+fn wait<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread
+        .join()
+        .unwrap_or_else(|payload| panic::resume_unwind(payload))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::path::Path;
 
 use super::named::{give_name, path_of, prepare_directory};
-use super::{NetNs, on_thread, unshare};
+use super::{NetNs, on_thread, on_threads, unshare};
 use crate::error::Error;
 
 /// A thread of its own that may go from one namespace to the next, so that
@@ -40,16 +40,33 @@ impl NetNs {
     /// # Errors
     /// [`Error::System`] if no thread can be started; `work` has not run then.
     pub fn journey<T: Send>(work: impl FnOnce(&mut Journey) -> T + Send) -> Result<T, Error> {
-        on_thread(|| {
-            work(&mut Journey {
-                has_directory: false,
-                of_one_thread: PhantomData,
-            })
-        })
+        on_thread(|| work(&mut Journey::new()))
+    }
+
+    /// Several journeys at the same time, one for each of `parts`; what they
+    /// return is in their order.
+    ///
+    /// # Errors
+    /// [`Error::System`] if a thread cannot be started; those that were have
+    /// done their work then.
+    pub(crate) fn journeys<P: Send, T: Send>(
+        parts: impl IntoIterator<Item = P>,
+        work: impl Fn(&mut Journey, P) -> T + Sync,
+    ) -> Result<Vec<T>, Error> {
+        let work = &work;
+        let each = |part| move || work(&mut Journey::new(), part);
+        on_threads(parts.into_iter().map(each).collect())
     }
 }
 
 impl Journey {
+    fn new() -> Self {
+        Self {
+            has_directory: false,
+            of_one_thread: PhantomData,
+        }
+    }
+
     /// Goes into a new namespace. It lives as [`NetNs`] says: without a name
     /// it goes, with all that is in it, when the thread goes on.
     ///
