@@ -11,7 +11,7 @@ use super::attach::networks_of;
 use crate::error::{Conflict, Error};
 use crate::guest::{Attachment, Connection, Guest};
 use crate::route::{
-    Address, Changes, Ipv4Setting, Ipv6Setting, LinkChange, Neighbour, ipv6_setting,
+    Address, Changes, Ipv4Setting, Ipv6Setting, Link, LinkChange, Neighbour, ipv6_setting,
     set_ipv6_setting,
 };
 use crate::sys::{Tap, TapOptions};
@@ -107,6 +107,8 @@ impl Host {
                     let wanted = format!("TAP {}", attachment.tap);
                     return Err(Conflict::new(wanted, holder).into());
                 }
+                // What a killed agent was making went with it.
+                Some(foreign) if last && is_new => return Err(nameless(attachment, &foreign)),
                 Some(left_over) if last => self.delete_link(left_over.index())?,
                 // It bears no name yet: another handle is making it.
                 Some(_) => thread::sleep(TAP_PAUSE),
@@ -135,6 +137,16 @@ impl Host {
             })
         })
     }
+}
+
+/// A TAP of the guest's that bears no guest's name.
+fn nameless(attachment: &Attachment, link: &Link) -> Error {
+    let wanted = format!("TAP {}", attachment.tap);
+    let holder = match link.alias() {
+        None => format!("a TAP of that name ({link}) with no alias"),
+        Some(alias) => format!("a TAP of that name ({link}) with alias {alias:?}"),
+    };
+    Conflict::new(wanted, holder).into()
 }
 
 /// A TAP that is there but not as it should be yet.

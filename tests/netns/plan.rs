@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
 use tapwire::nft::{Family, Name, Nft};
-use tapwire::{Change, Exposure, Flows, Guest, Host, Owner, Protocol, Settings, Wanted};
+use tapwire::{Change, Error, Exposure, Flows, Guest, Host, Owner, Protocol, Settings, Wanted};
 
 use crate::stand_ins::client::Connection;
 use crate::support::{run, trials};
@@ -250,7 +250,7 @@ fn plan_that_others_overtook_is_stale() {
     let plan = host.plan(&wanted).unwrap();
     open().attach(&Guest::new("other").unwrap()).unwrap();
     let error = host.commit(&plan).unwrap_err();
-    assert!(matches!(error, tapwire::Error::Stale { .. }), "{error}");
+    assert!(matches!(error, Error::Stale { .. }), "{error}");
     let plan = host.apply(&wanted).unwrap();
     let words = "\
 + guest a on riklet-1 (not attached)
@@ -269,14 +269,22 @@ fn guest_that_cannot_be_wired_is_not_attached() {
     let tap = TapOptions::new("riklet-0".parse().unwrap())
         .create()
         .unwrap();
-    let made = host.commit(&plan);
-    drop(tap);
-    // It counts as left over after a while, and is made anew; whatever came of
-    // that, the guest is there as a whole or not at all.
-    match made {
-        Ok(()) => assert!(host.plan(plan.wanted()).unwrap().is_empty()),
-        Err(_) => assert!(host.guests().unwrap().is_empty()),
+    let index = tap.index().unwrap();
+    let refused = [
+        host.commit(&plan).unwrap_err(),
+        host.attach(&Guest::new("a").unwrap()).unwrap_err(),
+    ];
+    for error in refused {
+        assert!(
+            matches!(&error, Error::Conflict(it) if it.holder().contains("riklet-0")),
+            "{error}"
+        );
+        assert_eq!(host.guests().unwrap(), []);
+        assert_eq!(tap.index().unwrap(), index, "it is still there");
     }
+    drop(tap);
+    host.apply(plan.wanted()).unwrap();
+    assert!(host.plan(plan.wanted()).unwrap().is_empty());
     host.remove().unwrap();
 }
 

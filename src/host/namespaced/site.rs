@@ -281,15 +281,15 @@ fn prepare_ipv6() -> Result<bool, Error> {
     Ok(true)
 }
 
-/// Makes sure that a link under the name of one that leads to a clone is one.
+/// Makes sure that a link under the name of one that leads to a clone is one:
+/// a pair whose end has a number of those that are given here.
 fn check_kind(link: &Link) -> Result<(), Error> {
-    match link.kind() {
-        Some("veth") => Ok(()),
-        kind => {
-            let holder = format!("a link of kind {}", kind.unwrap_or("physical"));
-            Err(Conflict::new(format!("veth {}", link.name()), holder).into())
-        }
-    }
+    let holder = match link.kind() {
+        Some("veth") if link.index().get() & HIGH != 0 => return Ok(()),
+        Some("veth") => format!("a pair of somebody else's ({link})"),
+        kind => format!("a link of kind {}", kind.unwrap_or("physical")),
+    };
+    Err(Conflict::new(format!("veth {}", link.name()), holder).into())
 }
 
 /// What stands for all interfaces under `/proc/sys/net/ipv6/conf`, and for

@@ -364,11 +364,17 @@ pub(crate) fn without_cables() -> String {
 /// Panics with the lines in which two dumps differ.
 #[track_caller]
 pub(crate) fn assert_same(now: &str, before: &str, when: &str) {
+    // A line that is there twice, and once in the other, is told once.
     let only = |one: &str, other: &str| {
-        let lines = one
-            .lines()
-            .filter(|line| !other.lines().any(|it| it == *line));
-        lines.map(str::to_owned).collect::<Vec<_>>()
+        let mut others: Vec<&str> = other.lines().collect();
+        let mut lines: Vec<String> = Vec::new();
+        for line in one.lines() {
+            match others.iter().position(|it| *it == line) {
+                Some(place) => drop(others.swap_remove(place)),
+                None => lines.push(line.to_owned()),
+            }
+        }
+        lines
     };
     assert!(
         now == before,

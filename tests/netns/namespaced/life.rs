@@ -244,6 +244,7 @@ fn links_of_others_outlive_what_could_not_be_attached() {
     };
     refuses(tap, &[clone("a"), clone("b"), clone("c")]);
     refuses(tap, &[routed("a"), clone("b")]);
+    refuses(tap, &[routed("a"), routed("b")]);
     let pair = || {
         let pair = NewLink::veth("riklet-1".parse().unwrap(), "other".parse().unwrap());
         Rtnl::open()
@@ -253,6 +254,7 @@ fn links_of_others_outlive_what_could_not_be_attached() {
     };
     refuses(pair, &[routed("a"), routed("b"), routed("c")]);
     refuses(pair, &[clone("a"), routed("b")]);
+    refuses(pair, &[clone("a"), clone("b")]);
 }
 
 /// Makes links that are in the way of the second of the guests, and sees that

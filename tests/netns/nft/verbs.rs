@@ -1,11 +1,13 @@
 //! Single things, what was counted, `destroy` in its two ways.
 
 use libtest_mimic::Trial;
+use tapwire::Error;
 use tapwire::nft::expr::{Counter, Expr};
 use tapwire::nft::{Batch, Chain, DataType, Element, Family, NamedObject, ObjectType, Rule, Set};
 
 use super::{addresses, begin, host, name, table};
 use crate::support::trials;
+use crate::world::{SOON, within};
 
 pub(super) fn trials() -> Vec<Trial> {
     let resets = trials![needs ["Linux 6.5"]:
@@ -119,11 +121,17 @@ fn destroy_without_its_messages_meets_elements_that_go_by_themselves() {
     nft.commit(&mut batch).unwrap();
     for _ in 0..40 {
         let hosts = || (0..100).map(|number| Element::new(host(number)));
-        batch.add_elements(
-            &waning,
-            (0..100).map(|number| Element::new(host(number)).timeout(u64::from(number % 20) + 1)),
-        );
-        nft.commit(&mut batch).unwrap();
+        let waning_hosts = || {
+            (0..100).map(|number| Element::new(host(number)).timeout(u64::from(number % 20) + 1))
+        };
+        // A set without a size is busy while the kernel lays out a larger one.
+        let added = within(SOON, |_| {
+            batch.clear();
+            batch.add_elements(&waning, waning_hosts());
+            let added = nft.commit(&mut batch);
+            Some(added).filter(|it| !it.as_ref().is_err_and(Error::is_busy))
+        });
+        added.expect("not busy for ever").unwrap();
         batch.destroy_elements(&waning, hosts());
         nft.commit(&mut batch).unwrap();
     }
@@ -179,7 +187,7 @@ fn emulated_destroy_blames_the_original_operation() {
         .destroy(&addresses());
     batch.delete(&Chain::new(&table(), name("absent")));
     let error = nft.commit(&mut batch).unwrap_err();
-    let tapwire::Error::Refused { operation, .. } = &error else {
+    let Error::Refused { operation, .. } = &error else {
         panic!("{error:?}");
     };
     assert_eq!(operation.what(), "delete chain inet t absent");

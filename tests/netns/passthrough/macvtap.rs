@@ -141,6 +141,9 @@ fn macvtap_on_a_macvlan_is_found_again() {
     let _scene = Scene::new();
     ip("link add pod0 link parent type macvlan mode bridge");
     ip("link set pod0 up");
+    // It says so some time later.
+    let is_up = || run("ip", &["-br", "link", "show", "pod0"]).contains(" UP ");
+    within(SOON, |_| is_up().then_some(())).expect("it comes up");
     let before = dump();
     let wanted = MacvtapOptions::new(
         "guest0".parse().unwrap(),

@@ -262,7 +262,9 @@ fn drop_ends_it_at_once() {
                 drop(relay);
             }
             assert!(started.elapsed() < Duration::from_secs(1));
-            assert!(relay_threads(&world).is_empty());
+            // One that has ended is listed for a moment.
+            let none = || relay_threads(&world).is_empty().then_some(());
+            within(SOON, |_| none()).expect("no thread is left");
         }
     }
 }
