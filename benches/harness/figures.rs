@@ -167,7 +167,8 @@ pub(crate) fn run(
     mut cases: Vec<Box<dyn Case>>,
     rounds: usize,
 ) -> Result<Vec<Measured>> {
-    if mode != Mode::Quick {
+    // What takes seconds is not left to criterion, which asks for ten of it.
+    if mode != Mode::Quick && rounds >= CRITERIONS {
         criterion(criterion_, group, &mut cases);
     }
     match mode {
@@ -224,3 +225,6 @@ fn store(bench: &str, all: &[Measured]) -> Result<()> {
     }
     Ok(())
 }
+
+/// So many rounds at least has what criterion runs as well.
+const CRITERIONS: usize = 10;

@@ -41,16 +41,20 @@ pub(crate) fn cases(mode: Mode) -> Result<Vec<Box<dyn Case>>> {
 
 /// Many at once: few rounds of these are enough.
 pub(crate) fn bulk(mode: Mode) -> Result<Vec<Box<dyn Case>>> {
-    let count = match mode {
-        Mode::Test => 3,
-        Mode::Quick => 200,
-        Mode::Full => 1_000,
-    };
+    let count = at_once(mode);
     let mut cases: Vec<Box<dyn Case>> = Vec::new();
     for way in [Way::Rewritten, Way::Namespaced] {
         cases.push(Box::new(Clones::new(way, 0, count)?));
     }
     Ok(cases)
+}
+
+fn at_once(mode: Mode) -> usize {
+    match mode {
+        Mode::Test => 3,
+        Mode::Quick => 200,
+        Mode::Full => 1_000,
+    }
 }
 
 fn present(mode: Mode) -> [usize; 2] {
@@ -79,6 +83,13 @@ pub(crate) fn compared(mode: Mode, lines: &[Measured]) -> Vec<String> {
                     "{way:?}: grows {ours:.2} times, the floor {floor:.2}"
                 ));
             }
+        }
+    }
+    let count = at_once(mode);
+    for way in [Way::Rewritten, Way::Namespaced] {
+        if let Some(line) = lines.iter().find(|line| line.name == way.attach(0, count)) {
+            let each = line.ours / u32::try_from(count).unwrap_or(u32::MAX);
+            println!("{way:?}, {count} at once: {each:?} each");
         }
     }
     if let (Some(one), Some(other)) = (of(Way::Rewritten, few), of(Way::Namespaced, few)) {

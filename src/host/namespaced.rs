@@ -290,7 +290,7 @@ const WORKERS: usize = 4;
 
 /// So many namespaces are taken away at once: with more the kernel keeps its
 /// one lock on links from others for longer, with fewer it takes longer itself.
-const SLICE: usize = 16;
+const SLICE: usize = 28;
 
 /// Deletes a link; one that is gone is no error.
 fn delete_link(rtnl: &mut Rtnl, index: IfIndex) -> Result<(), Error> {
