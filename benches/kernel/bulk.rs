@@ -22,7 +22,7 @@ pub(crate) fn small(_: Mode) -> Result<Vec<Box<dyn Case>>> {
 pub(crate) fn large(mode: Mode) -> Result<Vec<Box<dyn Case>>> {
     match mode {
         Mode::Test => cases(&[]),
-        Mode::Quick => cases(&[10_000]),
+        Mode::Quick => cases(&[10_000, MOST]),
         Mode::Full => cases(&[1_000, 10_000, MOST]),
     }
 }

@@ -23,7 +23,7 @@ const WITHDRAW: &str = "withdraw";
 fn present(mode: Mode) -> &'static [usize] {
     match mode {
         Mode::Test => &[0],
-        Mode::Quick => &[0, 10_000],
+        Mode::Quick => &[0, 10_000, 100_000],
         Mode::Full => &[0, 1_000, 10_000, 100_000],
     }
 }

@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::time::{Duration, Instant};
 
+use rustix::net::netdevice::name_to_index;
+use rustix::net::{AddressFamily, SocketType, socket};
 use tapwire::route::Rtnl;
 use tapwire::sys::{Protocol, TapOptions};
 use tapwire::{Attachment, Guest, Mac};
@@ -65,7 +67,8 @@ impl Routed {
     }
 
     /// The same without the library: the messages, and between them the system
-    /// calls by which a TAP is made and told how IPv6 works on it.
+    /// calls by which a TAP is made, told how IPv6 works on it, and asked for its
+    /// number.
     fn round_of_floor(&mut self) -> Result<[Duration; 2]> {
         let floor = &mut self.twin.floor;
         inside(&self.twin.floor_netns, || {
@@ -78,8 +81,10 @@ impl Routed {
             let _length = File::open(format!("{settings}/disable_ipv6"))?.read(&mut [0; 16])?;
             fs::write(format!("{settings}/accept_ra"), "0")?;
             fs::write(format!("{settings}/force_forwarding"), "1")?;
+            let socket = socket(AddressFamily::UNIX, SocketType::DGRAM, None)?;
+            let index = name_to_index(&socket, self.attached.tap().as_str())?;
+            drop(socket);
             taken += start.elapsed();
-            let index = tap.index()?.get();
             for replay in [&mut self.name, &mut self.raise, &mut self.detach] {
                 replay.move_link(self.tap, index);
             }
