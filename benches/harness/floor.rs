@@ -101,6 +101,11 @@ impl Floor {
     /// how long that took. Batches are first based on the present generation.
     pub(crate) fn replay(&mut self, replay: &mut Replay) -> Result<Duration> {
         self.prepare(replay)?;
+        self.send(replay)
+    }
+
+    /// The same, of what was [prepared](Self::prepare).
+    pub(crate) fn send(&mut self, replay: &Replay) -> Result<Duration> {
         let start = Instant::now();
         for (protocol, bytes) in &replay.steps {
             match protocol {
@@ -111,7 +116,9 @@ impl Floor {
         Ok(start.elapsed())
     }
 
-    fn prepare(&mut self, replay: &mut Replay) -> Result<()> {
+    /// Bases it on the present generation, which the kernel is asked for. Just
+    /// before it is sent, that has the kernel's code and data at hand.
+    pub(crate) fn prepare(&mut self, replay: &mut Replay) -> Result<()> {
         let longest = replay.steps.iter().map(|(_, bytes)| bytes.len());
         self.netfilter.reserve(longest.max().unwrap_or(0))?;
         if replay.generations.is_empty() {

@@ -107,16 +107,18 @@ impl Case for One {
         let Twin { host, floor, .. } = &mut self.twin;
         let [add, repoint, withdraw] = &mut self.replays;
         let (exposure, moved) = (&self.exposure, &self.moved);
-        Ok(vec![
-            [time(|| host.expose(exposure))?, floor.replay(add)?],
-            [
-                time(|| host.repoint(exposure, moved, Flows::Drain))?,
-                floor.replay(repoint)?,
-            ],
-            [
-                time(|| host.withdraw(moved, Flows::Drain))?,
-                floor.replay(withdraw)?,
-            ],
-        ])
+        floor.prepare(add)?;
+        let added = [time(|| host.expose(exposure))?, floor.send(add)?];
+        floor.prepare(repoint)?;
+        let repointed = [
+            time(|| host.repoint(exposure, moved, Flows::Drain))?,
+            floor.send(repoint)?,
+        ];
+        floor.prepare(withdraw)?;
+        let withdrawn = [
+            time(|| host.withdraw(moved, Flows::Drain))?,
+            floor.send(withdraw)?,
+        ];
+        Ok(vec![added, repointed, withdrawn])
     }
 }

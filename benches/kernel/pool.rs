@@ -55,6 +55,7 @@ impl Case for Pooled {
             Figure::new("take a network from a pool").p99(TAKE),
             Figure::new("take one, and open its TAP").ratio(RATIO),
             Figure::new("take one, and its TAP by open_tap"),
+            Figure::new("put one back into a pool"),
         ]
     }
 
@@ -75,8 +76,10 @@ impl Case for Pooled {
             let tap = self.host.open_tap(&network, TapOptions::vnet_header)?;
             let by_library = start.elapsed();
             drop(tap);
-            self.pool.put_back(network)?;
-            Ok([take, opened, by_library].map(|it| [it, floor]).to_vec())
+            let back = time(|| self.pool.put_back(network))?;
+            Ok([take, opened, by_library, back]
+                .map(|it| [it, floor])
+                .to_vec())
         })
     }
 }

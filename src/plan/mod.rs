@@ -374,8 +374,8 @@ const GUARDS: &str = "what it may do";
 
 /// Guests by name and address.
 struct Directory<'a> {
-    by_name: HashMap<&'a str, &'a Attachment>,
-    by_address: HashMap<IpAddr, &'a Attachment>,
+    by_name: foldhash::HashMap<&'a str, &'a Attachment>,
+    by_address: foldhash::HashMap<IpAddr, &'a Attachment>,
 }
 
 impl<'a> Directory<'a> {

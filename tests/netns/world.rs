@@ -121,12 +121,21 @@ impl World {
         let any = ["0.0.0.0", "::"][family];
         netns
             .run(|| {
-                let tcp = TcpListener::bind(at(any, port)).unwrap();
-                let udp = UdpSocket::bind(at(any, port)).unwrap();
+                let tcp = bound(|| TcpListener::bind(at(any, port)));
+                let udp = bound(|| UdpSocket::bind(at(any, port)));
                 Server::start("server", tcp, udp).unwrap()
             })
             .unwrap()
     }
+}
+
+/// Binds to a port that a server before may still have for a moment.
+fn bound<T>(bind: impl Fn() -> std::io::Result<T>) -> T {
+    let bound = within(SOON, |_| match bind() {
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => None,
+        result => Some(result.unwrap()),
+    });
+    bound.expect("the port is free again")
 }
 
 /// Packets that were dropped for this reason.

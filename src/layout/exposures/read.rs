@@ -1,8 +1,9 @@
 //! The exposures that elements of the owner's sets stand for.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
+use foldhash::{HashMap, HashSet};
 use ipnet::IpNet;
 
 use super::note::Note;
@@ -107,12 +108,12 @@ impl Groups {
         let restricted: HashSet<&Data> = restricted.iter().map(Element::key).collect();
         let limit = |element| Some((Element::key(element), side.limit_of(element)?));
         let limits: HashMap<&Data, u32> = limits.iter().filter_map(limit).collect();
-        let mut allowed: HashMap<_, Vec<(Ports, IpNet)>> = HashMap::new();
+        let mut allowed: HashMap<_, Vec<(Ports, IpNet)>> = HashMap::default();
         for (place, net) in allow.iter().filter_map(|one| read_allowed(side, one)) {
             let nets = allowed.entry((place.host_address, place.protocol));
             nets.or_default().push((place.ports, net));
         }
-        let mut slots: HashMap<Data, (Balance, Slots<'_>)> = HashMap::new();
+        let mut slots: HashMap<Data, (Balance, Slots<'_>)> = HashMap::default();
         for (set, balance) in [(turns, Balance::RoundRobin), (sources, Balance::Source)] {
             for element in set {
                 if let Some((key, slot, guest)) = read_slot(side, element) {
