@@ -238,12 +238,18 @@ impl Host {
         if self.ensure_tables()? {
             self.forward_on_uplinks()?;
         }
+        let listing = self.reread()?;
+        self.keep(&listing);
+        Ok(())
+    }
+
+    /// Reads guests and exposures as they are, and makes nothing.
+    pub(super) fn reread(&mut self) -> Result<Listing, Error> {
         let generation = self.nft.generation()?;
         let listing = self.list()?;
         let links = self.rtnl.links()?;
         self.known = self.recall(generation, &listing, &links);
-        self.keep(&listing);
-        Ok(())
+        Ok(listing)
     }
 
     /// The elements of all of the owner's sets.

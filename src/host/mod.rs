@@ -243,9 +243,10 @@ impl Host {
         Ok(self.known.guests().cloned().collect())
     }
 
-    /// The guests that there were when it was planned last.
-    pub(crate) fn planned_with(&self) -> Vec<Attachment> {
-        self.known.guests().cloned().collect()
+    /// Lists the guests, and makes no tables if they are missing.
+    pub(crate) fn guests_there(&mut self) -> Result<Vec<Attachment>, Error> {
+        self.reread()?;
+        Ok(self.known.guests().cloned().collect())
     }
 
     /// Removes everything of the owner: guests with their TAPs, exposures,

@@ -23,7 +23,8 @@ use site::Site;
 
 impl Host {
     /// Makes the namespaces of those of the guests that have one, with all
-    /// that is in them, or completes them. Returns the indexes of the links
+    /// that is in them, or completes them: of many by several threads, of which
+    /// each goes on to its end if another fails. Returns the indexes of the links
     /// that lead there, which are not set up yet, by their names.
     ///
     /// A namespace gets its name last. So one that has a name was complete,

@@ -149,10 +149,10 @@ impl Masquerade {
     /// [`Host::plan`].
     pub fn plan(&self) -> Result<MasqueradePlan, Error> {
         let mut host = Host::unopened(self.settings()?)?;
-        let plan = host.plan(&self.wanted()?)?;
-        self.check_alone(&host.planned_with())?;
+        let wanted = self.wanted()?;
+        self.check_alone(&host.guests_there()?)?;
         Ok(MasqueradePlan {
-            plan,
+            plan: host.plan(&wanted)?,
             mesh: self.differs()?.then(|| match &self.mesh {
                 Some(mesh) => format!("~ the mesh's rules: {mesh}").into(),
                 None => "- the mesh's rules".into(),

@@ -246,6 +246,8 @@ fn impossible_masquerade_is_refused_and_changes_nothing() {
     let mut host = inside(&pods.pod, || Host::open(owner()).unwrap());
     host.attach(&Guest::new("other").unwrap()).unwrap();
     assert!(words(&masquerade()).contains("guest other"));
+    let error = inside(&pods.pod, || masquerade().plan().unwrap_err());
+    assert!(error.to_string().contains("guest other"), "{error}");
     assert_eq!(host.guests().unwrap().len(), 1);
 }
 
