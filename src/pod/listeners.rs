@@ -4,15 +4,18 @@ use super::PodInterface;
 use crate::conflict::{Conflict, HostPort};
 use crate::diag;
 use crate::error::Error;
+use crate::exposure::Protocol;
 
 /// The sockets that wait on addresses of the interface, or on all addresses.
 pub(crate) fn listeners(pod: &PodInterface) -> Result<Vec<Conflict>, Error> {
     let of_pod = |ip| pod.addresses().iter().any(|it| it.net().addr() == ip);
-    let waiting = diag::listeners_of([TCP, UDP])?.into_iter().filter(|it| {
-        let ip = it.local().ip().to_canonical();
-        let by_pod = it.interface().is_none_or(|index| index == pod.index());
-        by_pod && (ip.is_unspecified() || of_pod(ip))
-    });
+    let waiting = diag::listeners_of([Protocol::Tcp, Protocol::Udp].map(Protocol::number))?
+        .into_iter()
+        .filter(|it| {
+            let ip = it.local().ip().to_canonical();
+            let by_pod = it.interface().is_none_or(|index| index == pod.index());
+            by_pod && (ip.is_unspecified() || of_pod(ip))
+        });
     let told = waiting.map(|it| {
         let socket = it.local();
         let ip = socket.ip().to_canonical();
@@ -30,6 +33,3 @@ pub(crate) fn listeners(pod: &PodInterface) -> Result<Vec<Conflict>, Error> {
     });
     Ok(told.collect())
 }
-
-const TCP: u8 = 6;
-const UDP: u8 = 17;
