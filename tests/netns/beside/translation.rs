@@ -1,6 +1,8 @@
 //! Others that translate what is for an exposed port, or listen on it.
 
+use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, UdpSocket};
+use std::process::{Command, Stdio};
 
 use libtest_mimic::Trial;
 use tapwire::error::Winner;
@@ -26,6 +28,9 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]);
     trials.extend(trials![needs ["nft", "iptables-legacy"]:
         later_translation_by_legacy_iptables_is_a_clash,
+    ]);
+    trials.extend(trials![needs ["nft", "python3"]:
+        port_that_is_handed_to_a_process_is_found,
     ]);
     trials.extend(trials![process_that_listens_on_a_wanted_port_is_found]);
     trials
@@ -88,6 +93,59 @@ fn earlier_translation_is_found_and_takes_the_port() {
     assert_eq!(node.conflicts(), []);
     assert!(node.exposed(0));
 }
+
+/// A transparent proxy in a chain that translates nothing.
+fn port_that_is_handed_to_a_process_is_found() {
+    let mut node = Node::new();
+    let rules = |port: u16| {
+        format!(
+            "table inet site {{\nchain pre {{\ntype filter hook prerouting priority mangle\n\
+             meta nfproto ipv4 tcp dport {port} tproxy ip to :9 accept\n}}\n}}\n"
+        )
+    };
+    let mut proxy = node
+        .world
+        .node
+        .run(|| {
+            Command::new("python3")
+                .args(["-c", PROXY])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap()
+        })
+        .unwrap();
+    let mut ready = String::new();
+    let mut output = BufReader::new(proxy.stdout.take().unwrap());
+    output.read_line(&mut ready).unwrap();
+    node.run("nft", &[&rules(PORT)]);
+    let is_silent = node.silent(0) && node.exposed(1);
+    let conflicts = node.conflicts();
+    node.run("nft", &["delete table inet site"]);
+    node.run("nft", &[&rules(PORT + 1)]);
+    let of_another_port = node.conflicts();
+    drop(proxy.stdin.take());
+    proxy.wait().unwrap();
+    assert!(is_silent);
+    assert_eq!(of_another_port, []);
+    let found = translated(&conflicts);
+    let [(port, chain, rule, Winner::Foreign, true)] = found.as_slice() else {
+        panic!("{conflicts:#?}");
+    };
+    assert_eq!((&**port, &**chain), ("tcp/8080", "chain inet site pre"));
+    assert!(rule.contains("tproxy ip to :9"), "{rule}");
+}
+
+/// Listens on port 9 for what is for others, until its input ends.
+const PROXY: &str = "
+import socket, sys
+listener = socket.socket()
+listener.setsockopt(socket.SOL_IP, 19, 1) # IP_TRANSPARENT
+listener.bind(('0.0.0.0', 9))
+listener.listen()
+print('ready', flush=True)
+sys.stdin.read()
+";
 
 fn maps_are_asked_for_the_port_alone() {
     let mut node = Node::new();

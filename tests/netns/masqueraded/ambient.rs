@@ -197,6 +197,7 @@ fn mesh_that_takes_what_the_guest_begins_is_told() {
         conflict.to_string().contains("tproxy") && conflict.holder().contains("transparent"),
         "{conflict}"
     );
+    assert!(conflict.breaks().contains("guest opens") && conflict.remedy().contains("REDIRECT"));
     // And so it is.
     assert_eq!(ask(&guest.netns, Protocol::Tcp, outside, NEVER), None);
 }

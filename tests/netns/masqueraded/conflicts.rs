@@ -19,7 +19,6 @@ pub(super) fn trials() -> Vec<Trial> {
     let mut trials = trials![needs ["ip", "nft"]:
         mesh_is_told_where_the_guest_goes_past_it,
         ambient_mesh_is_told_as_well,
-        mesh_that_hands_over_is_told_as_well,
         port_by_port_redirection_is_no_mesh,
         ports_of_the_mesh_itself_are_told,
         process_on_a_port_that_comes_by_the_mesh_is_told,
@@ -28,7 +27,8 @@ pub(super) fn trials() -> Vec<Trial> {
     trials.extend(trials![needs ["ip", "iptables-legacy", "ip6tables-legacy"]:
         mesh_of_legacy_iptables_is_told,
     ]);
-    trials.extend(trials![needs ["ip", "iptables-nft-restore"]:
+    trials.extend(trials![needs ["ip", "iptables-nft", "ip6tables-nft"]:
+        mesh_that_hands_over_is_told_as_well,
         mesh_of_iptables_is_told,
     ]);
     trials
@@ -84,13 +84,8 @@ fn ambient_mesh_is_told_as_well() {
 
 fn mesh_that_hands_over_is_told_as_well() {
     let pods = Pods::new(Wiring::Subnet);
-    inside(&pods.pod, || {
-        for words in TRANSPARENT {
-            for program in ["iptables-nft", "ip6tables-nft"] {
-                run(program, &words.split(' ').collect::<Vec<_>>());
-            }
-        }
-    });
+    let programs = ["iptables-nft", "ip6tables-nft"];
+    add(&pods, &programs, &TRANSPARENT);
     for by in [Passing::Exposures, Passing::Bridge, Passing::Filters] {
         let told = past(&pods, by);
         assert_eq!(told.len(), 2, "{told:?}");
@@ -104,13 +99,11 @@ fn mesh_that_hands_over_is_told_as_well() {
     let families: Vec<bool> = told.iter().map(|it| it.holder().contains("ip6")).collect();
     assert_eq!(families, [false, true], "{told:?}");
     // One for another interface does not.
-    inside(&pods.pod, || {
-        for program in ["iptables-nft", "ip6tables-nft"] {
-            run(program, &["-t", "mangle", "-F", "PREROUTING"]);
-            let words = "-t mangle -A PREROUTING -i eth0 -p tcp -j ISTIO_INBOUND";
-            run(program, &words.split(' ').collect::<Vec<_>>());
-        }
-    });
+    let by_eth0 = [
+        "-t mangle -F PREROUTING",
+        "-t mangle -A PREROUTING -i eth0 -p tcp -j ISTIO_INBOUND",
+    ];
+    add(&pods, &programs, &by_eth0);
     assert_eq!(
         of_masquerade(&pods, &masquerade().mesh(Mesh::sidecar())),
         []
@@ -196,13 +189,7 @@ fn process_that_loses_its_addresses_to_the_guest_is_told() {
 
 fn mesh_of_legacy_iptables_is_told() {
     let pods = Pods::new(Wiring::Subnet);
-    inside(&pods.pod, || {
-        for program in ["iptables-legacy", "ip6tables-legacy"] {
-            for words in RULES {
-                run(program, &words.split(' ').collect::<Vec<_>>());
-            }
-        }
-    });
+    add(&pods, &["iptables-legacy", "ip6tables-legacy"], &RULES);
     for by in [Passing::Exposures, Passing::Bridge, Passing::Filters] {
         let told = past(&pods, by);
         assert_eq!(told.len(), 4, "{told:?}");
@@ -215,16 +202,23 @@ fn mesh_of_legacy_iptables_is_told() {
 
 fn mesh_of_iptables_is_told() {
     let pods = Pods::new(Wiring::Subnet);
-    inside(&pods.pod, || {
-        for words in RULES {
-            run("iptables-nft", &words.split(' ').collect::<Vec<_>>());
-        }
-    });
+    add(&pods, &["iptables-nft"], &RULES);
     for by in [Passing::Exposures, Passing::Bridge, Passing::Filters] {
         let told = past(&pods, by);
         assert_eq!(told.len(), 2, "{told:?}");
         assert!(told[0].contains("chain ISTIO_IN_REDIRECT"), "{told:?}");
     }
+}
+
+/// Adds rules in the pod by each of these programs.
+fn add(pods: &Pods, programs: &[&str], rules: &[&str]) {
+    inside(&pods.pod, || {
+        for program in programs {
+            for words in rules {
+                run(program, &words.split(' ').collect::<Vec<_>>());
+            }
+        }
+    });
 }
 
 /// What is told of meshes, in words.

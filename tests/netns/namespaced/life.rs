@@ -255,6 +255,9 @@ fn links_of_others_outlive_what_could_not_be_attached() {
     refuses(pair, &[routed("a"), routed("b"), routed("c")]);
     refuses(pair, &[clone("a"), routed("b")]);
     refuses(pair, &[clone("a"), clone("b")]);
+    // Those that other threads make are taken back as well.
+    let many: Vec<Guest> = (0..12).map(|place| clone(&format!("c-{place}"))).collect();
+    refuses(pair, &many);
 }
 
 /// Makes links that are in the way of the second of the guests, and sees that
