@@ -37,11 +37,12 @@
 //!   was taken away: to delete the bridge restores the pod.
 //!
 //! What a process of the pod sends by the interface still goes out, but the
-//! answers go to the guest.
+//! answers go to the guest, and so does what is for a port that it listens on:
+//! [`BridgePlan::conflicts`] tells of those that do.
 //!
 //! Frames that a bridge passes on meet no rules for routed packets: those of a
 //! mesh (Istio) in the pod's namespace do not see the guest's connections.
-//! [`BridgePlan::conflicts`] tells of them; a guest that is to be part of the
+//! They are told as well; a guest that is to be part of the
 //! mesh is [`masqueraded`](crate::masqueraded).
 //!
 //! The bridge and the TAP are known by MAC addresses that are made from the

@@ -70,8 +70,8 @@ impl Mesh {
         }
     }
 
-    /// Istio with a sidecar: connections from `127.0.0.1`, `127.0.0.6` and
-    /// `::6`, and [`RESERVED_PORTS`].
+    /// Istio with a sidecar that redirects (its mode `REDIRECT`): connections
+    /// from `127.0.0.1`, `127.0.0.6` and `::6`, and [`RESERVED_PORTS`].
     pub fn sidecar() -> Self {
         let sources = [
             IpAddr::from(Ipv4Addr::LOCALHOST),
