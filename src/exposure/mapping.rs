@@ -60,6 +60,17 @@ impl Key {
         }
     }
 
+    /// The port, leading there. `None` for port 0 of the guest.
+    pub(crate) fn to(&self, guest: SocketAddr) -> Option<Mapping> {
+        Some(Mapping {
+            protocol: self.protocol,
+            host_address: self.host_address,
+            host_port: self.host_port,
+            guest_address: guest.ip(),
+            guest_port: NonZeroU16::new(guest.port())?,
+        })
+    }
+
     /// The same port for packets of the other family.
     pub(crate) fn of_other_family(&self) -> Self {
         Self {

@@ -1,12 +1,13 @@
 //! A plan is put into force.
 
 use std::collections::HashSet;
+use std::ptr;
 
 use super::{Flows, Host};
 use crate::error::Error;
 use crate::exposure::Exposure;
 use crate::layout::is_part;
-use crate::nft::{Chain, Element, Name, Rule};
+use crate::nft::{Chain, Element, Name, Rule, Set};
 use crate::plan::{Change, Home, Plan, Repair, SetChange};
 
 impl Host {
@@ -168,6 +169,11 @@ impl Host {
             let Some(set) = sets.get(change.set) else {
                 continue;
             };
+            let mut sides = self.layout.sides.iter();
+            let is_this = |more: &Set| ptr::eq(more, *set);
+            if sides.any(|side| side.beyond_claims().into_iter().any(is_this)) {
+                self.known.has_more_than_claims();
+            }
             let claim = |element| self.layout.claim_in(set, element);
             for claim in change.remove.iter().filter_map(claim) {
                 self.known.withdrawn(&claim);

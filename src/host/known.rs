@@ -35,6 +35,9 @@ pub(super) struct Known {
     /// Those of which the kernel knows more than where they lead, or which are
     /// parts of exposures that have several.
     special: foldhash::HashSet<Key>,
+    /// Whether there may be more than claims tell: exposures of several
+    /// guests, or large ranges.
+    has_more: bool,
     /// The addresses of guests that serve a loopback address of the host, or
     /// did since this was read.
     on_loopback: HashSet<IpAddr>,
@@ -212,6 +215,25 @@ impl Known {
         self.exposures.remove(&exposure.key());
     }
 
+    /// Notes that there is more than claims tell.
+    pub(super) fn has_more_than_claims(&mut self) {
+        self.has_more = true;
+    }
+
+    /// All that leads to these addresses; `None` if claims do not tell that.
+    pub(super) fn leading_to(&self, addresses: &HashSet<IpAddr>) -> Option<Vec<Mapping>> {
+        if self.has_more {
+            return None;
+        }
+        let theirs = self.exposures.iter();
+        let theirs = theirs.filter(|(_, target)| addresses.contains(&target.ip()));
+        let claims = theirs.map(|(key, target)| {
+            let is_plain = !self.special.contains(key);
+            is_plain.then(|| key.to(*target)).flatten()
+        });
+        claims.collect()
+    }
+
     pub(super) fn serves_on_loopback(&mut self, address: IpAddr) {
         self.on_loopback.insert(address);
     }
@@ -354,6 +376,8 @@ impl Host {
         let claims = claims.map(|side| listing.of(&side.dnat).len()).sum();
         known.exposures.reserve(claims);
         for side in &self.layout.sides {
+            let more = side.beyond_claims().map(|set| listing.of(set));
+            known.has_more |= more.iter().any(|elements| !elements.is_empty());
             let special = listing.of(&side.special).iter();
             for key in special.filter_map(|element| read_special(side, element)) {
                 known.set_special(key, true);

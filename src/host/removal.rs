@@ -44,8 +44,11 @@ impl Host {
     /// Withdraws all exposures of guests; from those with others too they
     /// alone are taken.
     fn withdraw_all(&mut self, guests: &[Attachment]) -> Result<(), Error> {
-        let names: HashSet<&str> = guests.iter().map(Attachment::name).collect();
         let addresses = addresses_of(guests);
+        if self.withdraw_plain(&addresses)? {
+            return Ok(());
+        }
+        let names: HashSet<&str> = guests.iter().map(Attachment::name).collect();
         let are_these = |target: &Target| match target.guest() {
             Destination::Address(address) => addresses.contains(address),
             Destination::Name(name) => names.contains(name.as_str()),

@@ -6,7 +6,9 @@
 //! generation up to which the handle knows of every change. Whatever is not as
 //! remembered goes the long way, [`settle`](super::settle).
 
+use std::collections::HashSet;
 use std::mem;
+use std::net::IpAddr;
 
 use super::Host;
 use crate::error::{Conflict, Error};
@@ -48,6 +50,23 @@ impl Host {
         let changed = self.replace(old, new, &mut claims);
         self.claims = claims;
         changed
+    }
+
+    /// Closes all ports that lead to these addresses, in one batch. `false` if
+    /// nothing was done, because it cannot be told which these are.
+    pub(super) fn withdraw_plain(&mut self, addresses: &HashSet<IpAddr>) -> Result<bool, Error> {
+        if self.nft.generation()? != self.known.generation() {
+            return Ok(false);
+        }
+        let Some(leading) = self.known.leading_to(addresses) else {
+            return Ok(false);
+        };
+        if leading.is_empty() {
+            return Ok(true);
+        }
+        let claims: Claims = leading.into_iter().map(|claim| (0, claim)).collect();
+        self.queue_closing(&claims);
+        self.commit_replaced(&claims, &Claims::new())
     }
 
     fn claim_and_create(
@@ -191,8 +210,7 @@ impl Host {
         new: Option<&Exposure>,
         claims: &mut Claims,
     ) -> Result<bool, Error> {
-        let generation = self.known.generation();
-        if generation == 0 || old.may_be_span() {
+        if self.known.generation() == 0 || old.may_be_span() {
             return Ok(false);
         }
         // A guest that is not known may have left something.
@@ -206,13 +224,7 @@ impl Host {
         if claims.len() == 1 && claims.iter().any(is_half) {
             return Ok(false);
         }
-        self.batch.clear();
-        self.batch.based_on(generation);
-        for side in &self.layout.sides {
-            let theirs = claims.iter().filter(|(_, claim)| is_of(claim, side));
-            let keys = theirs.map(|(_, claim)| Element::new(key_of(claim)));
-            self.batch.delete_elements(&side.dnat, keys);
-        }
+        self.queue_closing(claims);
         let gone = claims.len();
         if let Some(new) = new {
             if !new.is_plain() || new.has_parts() || !self.add_claims(0, new, claims)? {
@@ -236,6 +248,17 @@ impl Host {
             return self.commit_replaced(claims, &come);
         }
         self.commit_replaced(claims, &Claims::new())
+    }
+
+    /// Begins a batch, based on what is known, that takes claims away.
+    fn queue_closing(&mut self, claims: &Claims) {
+        self.batch.clear();
+        self.batch.based_on(self.known.generation());
+        for side in &self.layout.sides {
+            let theirs = claims.iter().filter(|(_, claim)| is_of(claim, side));
+            let keys = theirs.map(|(_, claim)| Element::new(key_of(claim)));
+            self.batch.delete_elements(&side.dnat, keys);
+        }
     }
 
     /// Commits what was queued; `false` if the kernel has it otherwise.

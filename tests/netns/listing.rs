@@ -27,7 +27,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 /// One of each kind, and some that are hard to tell apart; in their order.
-const ALL: [&str; 22] = [
+pub(crate) const ALL: [&str; 22] = [
     "tcp/80->one:80",
     "tcp/81->one:80 by source label single",
     "tcp/443->one:8443,two:8443,three:8443 label the shop: port https, 1-2",
@@ -52,11 +52,11 @@ const ALL: [&str; 22] = [
     "sctp/203.0.113.1:36412->two:36412 limit 5 label s1",
 ];
 
-fn all() -> Vec<Exposure> {
+pub(crate) fn all() -> Vec<Exposure> {
     ALL.iter().map(|text| text.parse().unwrap()).collect()
 }
 
-fn host() -> Host {
+pub(crate) fn host() -> Host {
     let mut host = Host::open(tapwire::Owner::new("riklet").unwrap()).unwrap();
     for name in ["one", "two", "three"] {
         host.attach(&tapwire::Guest::new(name).unwrap()).unwrap();

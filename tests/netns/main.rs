@@ -34,6 +34,7 @@ mod exposure;
 mod host;
 mod interfaces;
 mod isolation;
+mod leaving;
 mod limits;
 mod linux_guest;
 mod listing;
@@ -117,6 +118,7 @@ fn main() -> ExitCode {
         host::trials(),
         interfaces::trials(),
         isolation::trials(),
+        leaving::trials(),
         limits::trials(),
         listing::trials(),
         masqueraded::trials(),

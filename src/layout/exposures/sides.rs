@@ -120,6 +120,11 @@ impl Side {
         ]
     }
 
+    /// The sets that tell of guests besides those that claims name.
+    pub(crate) fn beyond_claims(&self) -> [&Set; 3] {
+        [&self.turns, &self.sources, &self.ranges]
+    }
+
     /// So many slots the guests behind one exposure share.
     pub(crate) const SLOTS: u32 = SLOTS;
 
