@@ -1,4 +1,4 @@
-//! A routed guest comes and goes.
+//! A routed guest comes and goes, with others' exposures present.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -18,11 +18,17 @@ use crate::twin::Twin;
 const RATIO: f64 = 1.10;
 const NAME: &str = "third";
 
-pub(crate) fn cases(_: Mode) -> Result<Vec<Box<dyn Case>>> {
-    Ok(vec![Box::new(Routed::new()?)])
+pub(crate) fn cases(mode: Mode) -> Result<Vec<Box<dyn Case>>> {
+    let mut cases: Vec<Box<dyn Case>> = vec![Box::new(Routed::new(0)?)];
+    if mode != Mode::Test {
+        cases.push(Box::new(Routed::new(10_000)?));
+    }
+    Ok(cases)
 }
 
 struct Routed {
+    /// How many exposures of others there are.
+    present: usize,
     twin: Twin,
     guest: Guest,
     attached: Attachment,
@@ -37,8 +43,12 @@ struct Routed {
 }
 
 impl Routed {
-    fn new() -> Result<Self> {
+    fn new(present: usize) -> Result<Self> {
         let mut twin = Twin::new()?;
+        let others = twin.exposures(present)?;
+        if present > 0 {
+            twin.record(|host| Ok(host.expose_all(&others)?))?;
+        }
         let guest = Guest::new(NAME)?;
         let Twin { host, netns, .. } = &mut twin;
         let (attached, tap, tap_mac, attach, detach) = inside(netns, || {
@@ -52,6 +62,7 @@ impl Routed {
         let (attach, raise) = attach.part_before_last(Protocol::Route);
         let (claim, name) = attach.part_before_last(Protocol::Route);
         let mut routed = Self {
+            present,
             twin,
             guest,
             attached,
@@ -102,9 +113,13 @@ impl Routed {
 
 impl Case for Routed {
     fn figures(&self) -> Vec<Figure> {
+        let among = match self.present {
+            0 => String::new(),
+            present => format!(", {present} exposures present"),
+        };
         vec![
-            Figure::new("attach a routed guest").ratio(RATIO),
-            Figure::new("detach it"),
+            Figure::new(format!("attach a routed guest{among}")).ratio(RATIO),
+            Figure::new(format!("detach it{among}")),
         ]
     }
 

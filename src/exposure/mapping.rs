@@ -1,6 +1,7 @@
 //! One port of the host and where it leads: what the kernel knows of an
 //! exposure.
 
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 
@@ -24,6 +25,12 @@ impl Mapping {
         SocketAddr::new(self.guest_address, self.guest_port.get())
     }
 
+    /// The side of the layout that it is on: the family, and whether it is for
+    /// one host address.
+    pub(crate) fn side(&self) -> (bool, bool) {
+        (self.guest_address.is_ipv4(), self.host_address.is_some())
+    }
+
     /// What only one exposure of a host can have: the same without its target.
     pub(crate) fn key(&self) -> Key {
         Key {
@@ -36,12 +43,27 @@ impl Mapping {
 }
 
 /// The host's side of an exposure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Key {
     protocol: Protocol,
     ipv4: bool,
     host_address: Option<IpAddr>,
     host_port: NonZeroU16,
+}
+
+/// In two words: many keys are looked up for one change.
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let address = match self.host_address {
+            None => 0,
+            Some(IpAddr::V4(address)) => u128::from(address.to_bits()),
+            Some(IpAddr::V6(address)) => address.to_bits(),
+        };
+        let [high, low] = self.host_port.get().to_be_bytes();
+        let rest = [self.protocol.number(), u8::from(self.ipv4), high, low];
+        state.write_u128(address);
+        state.write_u32(u32::from_be_bytes(rest));
+    }
 }
 
 impl Key {

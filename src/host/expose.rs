@@ -46,8 +46,8 @@ impl Host {
     /// As [`expose`](Self::expose), for the first exposure that is at fault;
     /// [`Error::Conflict`] also if two of them differ and want the same port.
     pub fn expose_all(&mut self, exposures: &[Exposure]) -> Result<(), Error> {
-        self.check(exposures)?;
         if !self.add_plain(exposures)? {
+            self.check(exposures)?;
             self.settle(exposures, &[])?;
         }
         self.end_older_flows(exposures, &[])
@@ -69,8 +69,8 @@ impl Host {
     /// [`expose`](Self::expose) returns for `new`. Nothing has changed then.
     pub fn repoint(&mut self, old: &Exposure, new: &Exposure, flows: Flows) -> Result<(), Error> {
         let wanted = slice::from_ref(new);
-        self.check(wanted)?;
         if !self.change_plain(old, Some(new))? {
+            self.check(wanted)?;
             self.settle(wanted, slice::from_ref(old))?;
         }
         let old = self.reaches(slice::from_ref(old));
@@ -91,12 +91,15 @@ impl Host {
     /// was killed before that can repeat the call.
     pub fn withdraw(&mut self, exposure: &Exposure, flows: Flows) -> Result<(), Error> {
         let exposures = slice::from_ref(exposure);
-        match self.meet_guests(exposures) {
-            // A killed agent may have left what leads to nobody.
-            Err(Error::Absent { .. }) => {}
-            result => result?,
+        let mut was_in_force = self.change_plain(exposure, None)?;
+        if !was_in_force {
+            match self.meet_guests(exposures) {
+                // A killed agent may have left what leads to nobody.
+                Err(Error::Absent { .. }) => {}
+                result => result?,
+            }
+            was_in_force = self.settle(&[], exposures)?;
         }
-        let was_in_force = self.change_plain(exposure, None)? || self.settle(&[], exposures)?;
         if flows == Flows::Cut {
             let reaches = self.reaches(exposures);
             self.cut(&reaches, &[])?;

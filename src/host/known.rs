@@ -85,6 +85,16 @@ impl Known {
         })
     }
 
+    /// The address of the guest to which something is to lead, in a family.
+    pub(super) fn address_of(&self, guest: &Destination, ipv4: bool) -> Option<IpAddr> {
+        match guest {
+            Destination::Address(address) => {
+                self.by_address.contains_key(address).then_some(*address)
+            }
+            Destination::Name(name) => self.guest_of_name(name.as_str())?.address(ipv4),
+        }
+    }
+
     /// The address that a guest has in a family, and its name.
     pub(super) fn seat_of(&self, guest: &Destination, ipv4: bool) -> Result<Seat<'_>, Error> {
         Seat::of(guest, self.attached_of(guest)?, ipv4)

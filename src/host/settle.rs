@@ -238,7 +238,11 @@ impl Host {
         let sides = self.layout.sides.iter().zip(change.sets.chunks(SETS));
         for (side, sets) in sides {
             let more = sets.get(role::TURNS..).unwrap_or_default().iter();
-            if more.flat_map(|set| set.kept.iter().chain(&set.added)).next().is_some() {
+            if more
+                .flat_map(|set| set.kept.iter().chain(&set.added))
+                .next()
+                .is_some()
+            {
                 self.known.has_more_than_claims();
             }
             let Some(dnat) = sets.get(role::DNAT) else {

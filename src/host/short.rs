@@ -12,10 +12,10 @@ use std::net::IpAddr;
 
 use super::Host;
 use crate::error::{Conflict, Error};
-use crate::exposure::{Exposure, Mapping};
+use crate::exposure::{Destination, Exposure, Mapping};
 use crate::guest::GuestName;
-use crate::layout::{Note, Side, claim_element, key_of, note};
-use crate::nft::{Comment, Element};
+use crate::layout::{Note, SIDES, claim_element, key_of, note};
+use crate::nft::Comment;
 
 /// Ports that exposures claim, each with the place of its exposure in a list.
 type Claims = Vec<(usize, Mapping)>;
@@ -98,7 +98,7 @@ impl Host {
                 return Ok(false);
             }
             let begin = claims.len();
-            if !self.add_claims(place, exposure, claims)? {
+            if !self.add_claims(place, exposure, claims) {
                 return Ok(false);
             }
             let added = claims.get(begin..).unwrap_or_default();
@@ -119,25 +119,22 @@ impl Host {
         Ok(true)
     }
 
-    /// The ports of an exposure of one guest; `false` if it has several.
-    fn add_claims(
-        &self,
-        place: usize,
-        exposure: &Exposure,
-        claims: &mut Claims,
-    ) -> Result<bool, Error> {
+    /// The ports of an exposure of one guest; `false` if it has several, or
+    /// one that is not known.
+    fn add_claims(&self, place: usize, exposure: &Exposure, claims: &mut Claims) -> bool {
         let [target] = exposure.targets() else {
-            return Ok(false);
+            return false;
         };
-        exposure.map_to(
-            target,
-            |guest, ipv4| {
-                let seat = self.known.seat_of(guest, ipv4)?;
-                Ok::<_, Error>(seat.address)
-            },
-            &mut |mapping| claims.push((place, mapping)),
-        )?;
-        Ok(true)
+        let begin = claims.len();
+        let known = &self.known;
+        let address_of = |guest: &Destination, ipv4| known.address_of(guest, ipv4).ok_or(());
+        let mapped = exposure.map_to(target, address_of, &mut |mapping| {
+            claims.push((place, mapping));
+        });
+        if mapped.is_err() {
+            claims.truncate(begin);
+        }
+        mapped.is_ok()
     }
 
     /// Refuses a port if it leads to another guest, as it is remembered and as
@@ -147,10 +144,8 @@ impl Host {
         if target.is_none_or(|target| target == claim.guest()) {
             return Ok(());
         }
-        let mut sides = self.layout.sides.iter();
-        let Some(side) = sides.find(|side| is_of(claim, side)) else {
-            return Ok(());
-        };
+        let (ipv4, exact) = claim.side();
+        let side = self.layout.side(ipv4, exact);
         let Some(element) = self.nft.get_element(&side.dnat, key_of(claim))? else {
             return Ok(());
         };
@@ -187,8 +182,10 @@ impl Host {
 
     fn queue_claims(&mut self, exposures: &[Exposure], claims: &Claims) {
         let known = &self.known;
-        for side in &self.layout.sides {
-            let theirs = claims.iter().filter(|(_, claim)| is_of(claim, side));
+        for (ipv4, exact) in SIDES {
+            let side = self.layout.side(ipv4, exact);
+            let theirs = claims.iter();
+            let theirs = theirs.filter(|(_, claim)| claim.side() == (ipv4, exact));
             let mut last = Comments::default();
             let elements = theirs.map(|(place, claim)| {
                 let exposure = exposures.get(*place);
@@ -214,8 +211,8 @@ impl Host {
             return Ok(false);
         }
         // A guest that is not known may have left something.
-        let told = self.add_claims(0, old, claims).is_ok_and(|told| told);
-        if !told || !claims.iter().all(|(_, claim)| self.is_plain(claim)) {
+        if !self.add_claims(0, old, claims) || !claims.iter().all(|(_, claim)| self.is_plain(claim))
+        {
             return Ok(false);
         }
         // Those of the other family might be the same exposure's.
@@ -227,7 +224,7 @@ impl Host {
         self.queue_closing(claims);
         let gone = claims.len();
         if let Some(new) = new {
-            if !new.is_plain() || new.has_parts() || !self.add_claims(0, new, claims)? {
+            if !new.is_plain() || new.has_parts() || !self.add_claims(0, new, claims) {
                 return Ok(false);
             }
             let (old, new_claims) = claims.split_at(gone);
@@ -254,10 +251,12 @@ impl Host {
     fn queue_closing(&mut self, claims: &Claims) {
         self.batch.clear();
         self.batch.based_on(self.known.generation());
-        for side in &self.layout.sides {
-            let theirs = claims.iter().filter(|(_, claim)| is_of(claim, side));
-            let keys = theirs.map(|(_, claim)| Element::new(key_of(claim)));
-            self.batch.delete_elements(&side.dnat, keys);
+        for (ipv4, exact) in SIDES {
+            let side = self.layout.side(ipv4, exact);
+            let theirs = claims.iter();
+            let theirs = theirs.filter(|(_, claim)| claim.side() == (ipv4, exact));
+            let keys = theirs.map(|(_, claim)| key_of(claim));
+            self.batch.delete_keys(&side.dnat, keys);
         }
     }
 
@@ -289,10 +288,6 @@ impl Host {
         claims.clear();
         claims
     }
-}
-
-fn is_of(claim: &Mapping, side: &Side) -> bool {
-    claim.guest_address.is_ipv4() == side.ipv4 && claim.host_address.is_some() == side.exact
 }
 
 /// The comment of the last claim: the next one's is mostly the same.

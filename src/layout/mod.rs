@@ -18,8 +18,8 @@ use clones::CloneMaps;
 pub(crate) use elements::Listing;
 use elsewhere::ElsewhereSets;
 pub(crate) use exposures::{
-    Note, Place, Regrouped, SETS, Seat, Side, claim_element, is_part, key_of, note, read_allowed,
-    read_claim, read_slot, read_span, read_special, role,
+    Note, Place, Regrouped, SETS, SIDES, Seat, Side, claim_element, is_part, key_of, note,
+    read_allowed, read_claim, read_slot, read_span, read_special, role,
 };
 pub(crate) use guests::{read_guard, read_self};
 pub(crate) use inside::{Inside, TAP_INDEX, UPLINK_INDEX};

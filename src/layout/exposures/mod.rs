@@ -13,4 +13,4 @@ pub(crate) use parts::{
 };
 pub(crate) use read::Regrouped;
 pub(super) use sides::all;
-pub(crate) use sides::{SETS, Side, role};
+pub(crate) use sides::{SETS, SIDES, Side, role};

@@ -213,15 +213,15 @@ impl Layout {
     }
 }
 
-/// All four, in the order of [`Layout::side`].
+/// The family and exactness of all four.
+pub(crate) const SIDES: [(bool, bool); 4] =
+    [(true, true), (false, true), (true, false), (false, false)];
+
+/// All four, in the order of [`SIDES`].
 pub(crate) fn all(table: &Table, exposures: u32) -> Result<[Box<Side>; 4], Invalid> {
-    let side = |ipv4, exact| Side::new(table, ipv4, exact, exposures).map(Box::new);
-    Ok([
-        side(true, true)?,
-        side(false, true)?,
-        side(true, false)?,
-        side(false, false)?,
-    ])
+    let side = |(ipv4, exact)| Side::new(table, ipv4, exact, exposures).map(Box::new);
+    let [exact4, exact6, all4, all6] = SIDES.map(side);
+    Ok([exact4?, exact6?, all4?, all6?])
 }
 
 /// Which of so many guests, counted from 0, has `slot`. Of as many slots in a

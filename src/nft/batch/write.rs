@@ -4,11 +4,13 @@ use std::borrow::Borrow;
 
 use super::{Bound, Latched};
 use crate::error::Invalid;
-use crate::nft::{Batch, Chain, Element, Set, header};
+use crate::nft::carried::Carried;
+use crate::nft::{Batch, Chain, Data, Element, Set, header};
 use crate::wire::uapi::netlink::NLMSG_MIN_TYPE;
 use crate::wire::uapi::nf_tables::{
-    NFT_MSG_NEWSETELEM, NFTA_LIST_ELEM, NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_SET_ELEM_LIST_SET,
-    NFTA_SET_ELEM_LIST_SET_ID, NFTA_SET_ELEM_LIST_TABLE,
+    NFT_MSG_DELSETELEM, NFT_MSG_NEWSETELEM, NFTA_LIST_ELEM, NFTA_SET_ELEM_KEY,
+    NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_SET_ELEM_LIST_SET, NFTA_SET_ELEM_LIST_SET_ID,
+    NFTA_SET_ELEM_LIST_TABLE,
 };
 use crate::wire::uapi::nfnetlink::{NFNL_BATCH_GENID, NFNL_MSG_BATCH_BEGIN, NFNL_SUBSYS_NFTABLES};
 use crate::wire::{EncodeError, Flags, Writer};
@@ -93,9 +95,44 @@ impl Batch {
         elements: impl IntoIterator<Item: Borrow<Element>>,
     ) -> &mut Self {
         let adds = operation == NFT_MSG_NEWSETELEM;
-        let mut invalid = set.check(None);
-        let mut elements = elements.into_iter().peekable();
-        while elements.peek().is_some() && invalid.is_none() {
+        self.each(operation, flags, set, id, elements, |element, out| {
+            let element = element.borrow();
+            if adds {
+                if let Some(invalid) = set.check(Some(element)) {
+                    return Err(invalid);
+                }
+                element.encode(out);
+            } else {
+                element.encode_key(out);
+            }
+            Ok(())
+        })
+    }
+
+    /// Deletes the elements of `set` that have these keys, none of which is a
+    /// range; they must be there (`ENOENT`).
+    pub(crate) fn delete_keys(&mut self, set: &Set, keys: impl IntoIterator<Item = Data>) {
+        let flags = Flags::empty();
+        self.each(NFT_MSG_DELSETELEM, flags, set, None, keys, |key, out| {
+            key.put(NFTA_SET_ELEM_KEY, out);
+            Ok(())
+        });
+    }
+
+    /// Appends as many messages as it takes to `put` each of these elements.
+    fn each<T>(
+        &mut self,
+        operation: u16,
+        flags: Flags,
+        set: &Set,
+        id: Option<u32>,
+        elements: impl IntoIterator<Item = T>,
+        put: impl Fn(&T, &mut Writer<'_>) -> Result<(), Invalid>,
+    ) -> &mut Self {
+        let mut elements = elements.into_iter();
+        let mut next = elements.next();
+        let mut invalid = next.as_ref().and_then(|_| set.check(None));
+        while next.is_some() && invalid.is_none() {
             self.push(operation, flags, |out| {
                 header::put(set.family(), out);
                 out.put(NFTA_SET_ELEM_LIST_TABLE, set.table().as_str());
@@ -103,22 +140,12 @@ impl Batch {
                 out.put_some(NFTA_SET_ELEM_LIST_SET_ID, id);
                 let start = out.position();
                 out.nest(NFTA_SET_ELEM_LIST_ELEMENTS, |out| {
-                    while out.position().saturating_sub(start) < LIST_MAX {
-                        let Some(element) = elements.next() else {
-                            break;
-                        };
-                        let element = element.borrow();
-                        invalid = if adds { set.check(Some(element)) } else { None };
-                        if invalid.is_some() {
-                            break;
-                        }
-                        out.nest(NFTA_LIST_ELEM, |out| {
-                            if adds {
-                                element.encode(out);
-                            } else {
-                                element.encode_key(out);
-                            }
-                        });
+                    while out.position().saturating_sub(start) < LIST_MAX
+                        && invalid.is_none()
+                        && let Some(element) = &next
+                    {
+                        out.nest(NFTA_LIST_ELEM, |out| invalid = put(element, out).err());
+                        next = elements.next();
                     }
                 });
             });
