@@ -4,7 +4,7 @@
 use libtest_mimic::Trial;
 use tapwire::recording::{self, Sent};
 use tapwire::sys::Protocol;
-use tapwire::{Exposed, Exposure, Guest, Host, Owner, Wanted};
+use tapwire::{Connection, Elsewhere, Error, Exposed, Exposure, Guest, Host, Owner, Wanted};
 
 use crate::listing::{ALL, all, host};
 use crate::snapshot::Snapshot;
@@ -15,6 +15,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         guest_takes_its_part_of_every_kind_of_exposure,
         plain_exposures_go_without_a_look_at_the_others,
         exposures_beyond_claims_are_looked_for,
+        refused_exposure_makes_nobody_forget_the_holder,
     ];
     trials.extend(trials![needs ["nft", "ip"]: nothing_is_left_of_a_guest_with_plain_exposures]);
     trials
@@ -124,6 +125,23 @@ fn exposures_beyond_claims_are_looked_for() {
             host.remove().unwrap();
         }
     }
+}
+
+/// Who has a port in one family is not forgotten when it is refused to one who
+/// has no address in the other.
+fn refused_exposure_makes_nobody_forget_the_holder() {
+    let mut host = host();
+    let place = Elsewhere::new("lo".parse().unwrap(), ["192.0.2.9".parse().unwrap()]).unwrap();
+    let far = Guest::new("far").unwrap();
+    host.attach(&far.connection(Connection::Elsewhere(place)))
+        .unwrap();
+    let held: Exposure = "tcp/80->two:80".parse().unwrap();
+    host.expose(&held).unwrap();
+    let error = host.expose(&"tcp/80->far:80".parse().unwrap());
+    assert!(matches!(error, Err(Error::Absent { .. })), "{error:?}");
+    assert_eq!(listed(&mut host), [held]);
+    host.detach("two").unwrap();
+    assert_eq!(listed(&mut host), []);
 }
 
 fn nothing_is_left_of_a_guest_with_plain_exposures() {
