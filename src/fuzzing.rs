@@ -107,10 +107,10 @@ pub fn exposure_elements(exposure: &Exposure) -> Result<Vec<Vec<Element>>, Error
     let sets: Vec<&Set> = layout.exposure_sets().collect();
     let mut elements = vec![Vec::new(); sets.len()];
     let seat_of = |guest, ipv4| Ok::<_, Error>(seat_of(guest, ipv4));
-    layout.exposure_elements(exposure, seat_of, &mut |set, element| {
+    layout.exposure_elements(exposure, seat_of, &mut |set, element: &Element| {
         let place = sets.iter().position(|one| ptr::eq(*one, set));
         if let Some(list) = place.and_then(|place| elements.get_mut(place)) {
-            list.push(element);
+            list.push(element.clone());
         }
     })?;
     Ok(elements)

@@ -33,7 +33,9 @@ impl Host {
     pub fn plan(&mut self, wanted: &Wanted) -> Result<Plan, Error> {
         wanted.check()?;
         let seen = self.look()?;
-        self.known = self.recall(seen.generation, &seen.listing, &seen.links);
+        if seen.generation != self.known.generation() {
+            self.known = self.recall(seen.generation, &seen.listing, &seen.links);
+        }
         if seen.repair != Some(Repair::Missing) {
             self.keep(&seen.listing);
         }

@@ -153,9 +153,9 @@ impl Host {
         seat_of: impl Fn(&'n Destination, bool) -> Result<Seat<'n>, Error>,
     ) -> Result<(), Error> {
         let sets: Vec<&Set> = self.layout.exposure_sets().collect();
-        let mut put = |set: &Set, element| {
+        let mut put = |set: &Set, element: &Element| {
             if let Some(place) = sets.iter().position(|one| ptr::eq(*one, set)) {
-                listing.put(place, element);
+                listing.put(place, element.clone());
             }
         };
         self.layout

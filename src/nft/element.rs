@@ -76,6 +76,19 @@ impl Element {
         }
     }
 
+    /// The element of a map that leads there, made in one go: it is large.
+    pub(crate) const fn leading(key: Data, to: Data, comment: Option<Comment>) -> Self {
+        Self {
+            key,
+            target: Target::Value(Value::Data(to)),
+            comment,
+            flags: 0,
+            interval_open: false,
+            counter: None,
+            rare: None,
+        }
+    }
+
     /// The element that stands for every key that has none: `*`.
     pub fn catch_all() -> Self {
         Self {

@@ -14,7 +14,7 @@ use crate::wire::{
     self, DecodeError, Fields, Flags, HEADER_LENGTH, Header, Messages, push_message,
 };
 
-use super::{Chain, Element, Family, Flowtable, Name, NamedObject, Rule, Set, Table, header};
+use super::{Chain, Data, Element, Family, Flowtable, Name, NamedObject, Rule, Set, Table, header};
 
 /// One message, encoded: an operation of a [`Batch`](super::Batch), or what
 /// the kernel sent.
@@ -214,7 +214,10 @@ impl Elements {
         // Counted first: elements are large, and growing would copy them.
         elements.reserve(list.clone().map_or(0, Iterator::count));
         for element in list.into_iter().flatten() {
-            elements.push(Element::decode(element?.nested())?);
+            elements.push(Element::new(Data::EMPTY));
+            if let Some(place) = elements.last_mut() {
+                place.read(element?.nested())?;
+            }
         }
         Ok((family, fields))
     }

@@ -1,10 +1,10 @@
 //! The elements that are wanted in a set against those that are there.
 
-use std::borrow::Cow;
+use std::hash::{Hash, Hasher};
 use std::ptr;
 
 use crate::layout::{Layout, Listing};
-use crate::nft::{Element, Set};
+use crate::nft::{Data, Element, Set};
 
 /// What changes in one of the layout's sets.
 #[derive(Debug, Clone)]
@@ -32,7 +32,7 @@ struct Compared<'a> {
     replaced: Vec<bool>,
     add: Vec<Element>,
     /// Who wants those that are not there.
-    added_by: foldhash::HashMap<Place<'static>, usize>,
+    added_by: foldhash::HashMap<Owned, usize>,
 }
 
 /// What an element meets when it is put beside what is there.
@@ -56,9 +56,7 @@ impl<'a> Comparison<'a> {
             Compared {
                 set,
                 listed,
-                places: places
-                    .map(|(at, element)| (Place::of(element), at))
-                    .collect(),
+                places: places.map(|(at, element)| (Place(element), at)).collect(),
                 wanted_by: vec![None; listed.len()],
                 replaced: vec![false; listed.len()],
                 add: Vec::new(),
@@ -72,7 +70,7 @@ impl<'a> Comparison<'a> {
     }
 
     /// Has `who` want `element` in `set`, and says what it meets.
-    pub(super) fn want(&mut self, who: usize, set: &Set, element: Element) -> Met {
+    pub(super) fn want(&mut self, who: usize, set: &Set, element: &Element) -> Met {
         // One element's set is mostly the last one's.
         let is_it = |compared: &Compared<'_>| ptr::eq(compared.set, set);
         if !self.sets.get(self.last).is_some_and(is_it) {
@@ -96,7 +94,7 @@ impl<'a> Comparison<'a> {
         let Some(compared) = sets.find(|compared| ptr::eq(compared.set, set)) else {
             return false;
         };
-        let Some(&at) = compared.places.get(&Place::of(element)) else {
+        let Some(&at) = compared.places.get(&Place(element)) else {
             return false;
         };
         let is_wanted = compared.wanted_by.get(at).is_some_and(Option::is_some);
@@ -107,7 +105,7 @@ impl<'a> Comparison<'a> {
     pub(super) fn wanted_by(&self, set: &Set, element: &Element) -> Option<usize> {
         let mut sets = self.sets.iter();
         let compared = sets.find(|compared| ptr::eq(compared.set, set))?;
-        let at = *compared.places.get(&Place::of(element))?;
+        let at = *compared.places.get(&Place(element))?;
         *compared.wanted_by.get(at)?
     }
 
@@ -149,22 +147,22 @@ impl<'a> Comparison<'a> {
 }
 
 impl Compared<'_> {
-    fn want(&mut self, who: usize, element: Element) -> Met {
-        let at = self.places.get(&Place::of(&element)).copied();
+    fn want(&mut self, who: usize, element: &Element) -> Met {
+        let at = self.places.get(&Place(element)).copied();
         let there = at.and_then(|at| Some((at, self.listed.get(at)?, self.wanted_by.get_mut(at)?)));
         let Some((at, listed, wanted_by)) = there else {
-            if let Some(rival) = self.added_by.get(&Place::of(&element)) {
+            if let Some(rival) = self.added_by.get(&Place(element).owned()) {
                 return Met::Rival(*rival);
             }
-            self.added_by.insert(Place::of(&element).owned(), who);
-            self.add.push(element);
+            self.added_by.insert(Place(element).owned(), who);
+            self.add.push(element.clone());
             return Met::Nothing;
         };
         if let Some(rival) = *wanted_by {
             return Met::Rival(rival);
         }
         *wanted_by = Some(who);
-        if is_same(listed, &element) {
+        if is_same(listed, element) {
             return Met::Same;
         }
         self.replaced
@@ -172,44 +170,52 @@ impl Compared<'_> {
             .into_iter()
             .for_each(|it| *it = true);
         // What leads where it led goes on counting.
-        let element = match listed.counts() {
+        let element = element.clone();
+        self.add.push(match listed.counts() {
             Some(counts) if listed.value() == element.value() => element.counter(counts),
             _ => element,
-        };
-        self.add.push(element);
+        });
         Met::Other
     }
 }
 
-/// What identifies an element in its set.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Place<'a> {
-    key: Cow<'a, [u8]>,
-    last: Option<Cow<'a, [u8]>>,
-    is_end: bool,
-}
+/// An element as what identifies it in its set: two are equal if the set has
+/// room for one of them only.
+#[derive(Debug, Clone, Copy)]
+struct Place<'a>(&'a Element);
 
 impl<'a> Place<'a> {
-    fn of(element: &'a Element) -> Self {
-        Self {
-            key: element.key().as_bytes().into(),
-            // A range of one key is listed with and without its end.
-            last: element
-                .key_end()
-                .filter(|last| *last != element.key())
-                .map(|last| last.as_bytes().into()),
-            is_end: element.is_interval_end(),
-        }
+    fn parts(self) -> (&'a [u8], Option<&'a [u8]>, bool) {
+        let Self(element) = self;
+        let key = element.key();
+        // A range of one key is listed with and without its end.
+        let last = element.key_end().filter(|last| *last != key);
+        let last = last.map(Data::as_bytes);
+        (key.as_bytes(), last, element.is_interval_end())
     }
 
-    fn owned(self) -> Place<'static> {
-        Place {
-            key: self.key.into_owned().into(),
-            last: self.last.map(|last| last.into_owned().into()),
-            is_end: self.is_end,
-        }
+    fn owned(self) -> Owned {
+        let (key, last, is_end) = self.parts();
+        (key.into(), last.map(Into::into), is_end)
     }
 }
+
+impl PartialEq for Place<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.parts() == other.parts()
+    }
+}
+
+impl Eq for Place<'_> {}
+
+impl Hash for Place<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.parts().hash(state);
+    }
+}
+
+/// The same of an element that is kept elsewhere.
+type Owned = (Box<[u8]>, Option<Box<[u8]>>, bool);
 
 /// Whether a listed element is what is wanted, whatever it has counted.
 fn is_same(listed: &Element, wanted: &Element) -> bool {
@@ -255,12 +261,12 @@ mod tests {
             ],
         );
         let mut comparison = Comparison::new(layout.exposure_sets().collect(), &listing);
-        assert_eq!(comparison.want(0, map, element(1, 2, "a")), Met::Same);
-        assert_eq!(comparison.want(1, map, element(2, 2, "b")), Met::Other);
-        assert_eq!(comparison.want(2, map, element(3, 6, "b")), Met::Other);
-        assert_eq!(comparison.want(3, map, element(5, 2, "a")), Met::Nothing);
-        assert_eq!(comparison.want(4, map, element(1, 6, "b")), Met::Rival(0));
-        assert_eq!(comparison.want(5, map, element(5, 6, "b")), Met::Rival(3));
+        assert_eq!(comparison.want(0, map, &element(1, 2, "a")), Met::Same);
+        assert_eq!(comparison.want(1, map, &element(2, 2, "b")), Met::Other);
+        assert_eq!(comparison.want(2, map, &element(3, 6, "b")), Met::Other);
+        assert_eq!(comparison.want(3, map, &element(5, 2, "a")), Met::Nothing);
+        assert_eq!(comparison.want(4, map, &element(1, 6, "b")), Met::Rival(0));
+        assert_eq!(comparison.want(5, map, &element(5, 6, "b")), Met::Rival(3));
         assert!(comparison.differs());
         assert!(!comparison.is_touched(map, &element(1, 2, "a")));
         for port in 2..=4 {
@@ -284,8 +290,8 @@ mod tests {
     #[test]
     fn range_of_one_key_is_the_key() {
         let one = Element::new(Port(80));
-        assert_eq!(Place::of(&one), Place::of(&one.clone().to(Port(80))));
-        assert_ne!(Place::of(&one), Place::of(&one.clone().to(Port(81))));
-        assert_ne!(Place::of(&one), Place::of(&one.clone().interval_end()));
+        assert_eq!(Place(&one), Place(&one.clone().to(Port(80))));
+        assert_ne!(Place(&one), Place(&one.clone().to(Port(81))));
+        assert_ne!(Place(&one), Place(&one.clone().interval_end()));
     }
 }

@@ -230,11 +230,11 @@ fn describe(
         let mut heir = None;
         // A guest that is not there any more is no reason to say nothing.
         let _known = directory.elements(layout, &exposure, true, &mut |set, element| {
-            if comparison.is_touched(set, &element) {
+            if comparison.is_touched(set, element) {
                 is_touched = true;
                 gone.insert((set.name().clone(), *element.key()));
             }
-            heir = heir.or_else(|| comparison.wanted_by(set, &element));
+            heir = heir.or_else(|| comparison.wanted_by(set, element));
         });
         let heir = heir.and_then(|who| Some((who, all.get(who)?)));
         match heir {
@@ -298,7 +298,7 @@ fn guests(
         let peers: Vec<&Attachment> = others.filter(|other| place.is_peer_of(other)).collect();
         if home.is_new {
             layout.guest_elements(place, &peers, &mut |set, element| {
-                claims.want(who, set, element);
+                claims.want(who, set, &element);
             })?;
             let (guest, tap) = (place.name.clone(), place.tap);
             changes.push(Change::Attach { guest, tap });
@@ -308,7 +308,7 @@ fn guests(
         layout.guest_elements(place, &peers, &mut |set, element| {
             // Two guests may want the same for each other.
             if matches!(
-                comparison.want(who, set, element),
+                comparison.want(who, set, &element),
                 Met::Nothing | Met::Other
             ) && !lacks.contains(&GUARDS)
             {
@@ -397,7 +397,7 @@ impl<'a> Directory<'a> {
         layout: &'l Layout,
         exposure: &Exposure,
         anyone: bool,
-        put: &mut impl FnMut(&'l Set, Element),
+        put: &mut impl FnMut(&'l Set, &Element),
     ) -> Result<(), Error> {
         let seat_of = |guest: &Destination, ipv4: bool| {
             let (address, attached) = match guest {

@@ -62,7 +62,7 @@ impl Layout {
         &'l self,
         exposure: &'n Exposure,
         seat_of: impl FnMut(&'n Destination, bool) -> Result<Seat<'n>, E>,
-        put: &mut impl FnMut(&'l Set, Element),
+        put: &mut impl FnMut(&'l Set, &Element),
     ) -> Result<(), E> {
         self.elements_as(exposure, exposure.is_span(), seat_of, put)
     }
@@ -74,7 +74,7 @@ impl Layout {
         exposure: &'n Exposure,
         as_span: bool,
         mut seat_of: impl FnMut(&'n Destination, bool) -> Result<Seat<'n>, E>,
-        put: &mut impl FnMut(&'l Set, Element),
+        put: &mut impl FnMut(&'l Set, &Element),
     ) -> Result<(), E> {
         exposure.check_clients()?;
         for ipv4 in [true, false] {
@@ -121,18 +121,17 @@ struct Part<'l, 'p> {
 }
 
 impl<'l> Part<'l, '_> {
-    fn put_span(&self, put: &mut impl FnMut(&'l Set, Element)) {
+    fn put_span(&self, put: &mut impl FnMut(&'l Set, &Element)) {
         let Some((seat, _)) = self.seats.first() else {
             return;
         };
         let ports = self.exposure.host_ports();
-        let element = Element::new(self.key(ports.first()))
-            .to(self.key(ports.last()))
-            .data(seat.address);
-        put(&self.side.ranges, noted(element, self.note(seat)));
+        let to = seat.address.into();
+        let element = Element::leading(self.key(ports.first()), to, self.note(seat));
+        put(&self.side.ranges, &element.to(self.key(ports.last())));
     }
 
-    fn put_each(&self, put: &mut impl FnMut(&'l Set, Element)) -> Result<(), Invalid> {
+    fn put_each(&self, put: &mut impl FnMut(&'l Set, &Element)) -> Result<(), Invalid> {
         let (side, exposure) = (self.side, self.exposure);
         let Some((first, guest_port)) = self.seats.first() else {
             return Ok(());
@@ -143,17 +142,17 @@ impl<'l> Part<'l, '_> {
         let ports = exposure.host_ports();
         for (port, guest_port) in ports.range().zip(*guest_port..=u16::MAX) {
             let key = self.key(port);
-            let claim = Element::new(key).data((first.address, Port(guest_port)));
-            put(&side.dnat, noted(claim, comment));
+            let to = Data::from((first.address, Port(guest_port)));
+            put(&side.dnat, &Element::leading(key, to, comment));
             if exposure.is_plain() {
                 continue;
             }
-            put(&side.special, Element::new(key));
+            put(&side.special, &Element::new(key));
             if !exposure.allowed().is_empty() {
-                put(&side.restricted, Element::new(key));
+                put(&side.restricted, &Element::new(key));
             }
             if let Some(verdict) = &limited {
-                put(&side.limits, Element::new(key).data(verdict.clone()));
+                put(&side.limits, &Element::new(key).data(verdict.clone()));
             }
             self.put_slots(&key, put);
         }
@@ -162,13 +161,13 @@ impl<'l> Part<'l, '_> {
             if low.is_ipv4() == side.ipv4 {
                 let first = behind(&self.key(ports.first()), low);
                 let last = behind(&self.key(ports.last()), high);
-                put(&side.allow, Element::new(first).to(last));
+                put(&side.allow, &Element::new(first).to(last));
             }
         }
         Ok(())
     }
 
-    fn put_slots(&self, key: &Data, put: &mut impl FnMut(&'l Set, Element)) {
+    fn put_slots(&self, key: &Data, put: &mut impl FnMut(&'l Set, &Element)) {
         let guests = u32::try_from(self.seats.len()).unwrap_or_default();
         let set = match self.exposure.balanced() {
             Balance::Source => &self.side.sources,
@@ -180,14 +179,15 @@ impl<'l> Part<'l, '_> {
         for slot in 0..slots {
             let guest = usize::try_from(guest_at(slot, guests)).unwrap_or_default();
             if let Some((seat, port)) = self.seats.get(guest) {
-                let element = Element::new(slot_key(key, slot)).data((seat.address, Port(*port)));
+                let to = Data::from((seat.address, Port(*port)));
                 let note = Note {
                     group: None,
                     ports: None,
                     label: None,
                     ..note(self.exposure, seat.guest)
                 };
-                put(set, noted(element, note.comment()));
+                let element = Element::leading(slot_key(key, slot), to, note.comment());
+                put(set, &element);
             }
         }
     }
@@ -215,13 +215,8 @@ pub(crate) fn note<'n>(exposure: &'n Exposure, guest: &'n str) -> Note<'n> {
 
 /// The element that claims a port of the host, and leads it to a guest.
 pub(crate) fn claim_element(mapping: &Mapping, comment: Option<Comment>) -> Element {
-    let port = Port(mapping.guest_port.get());
-    let element = Element::new(key_of(mapping));
-    let element = match mapping.guest_address {
-        IpAddr::V4(guest) => element.data(Data::from((guest, port))),
-        IpAddr::V6(guest) => element.data(Data::from((guest, port))),
-    };
-    noted(element, comment)
+    let to = (mapping.guest_address, Port(mapping.guest_port.get()));
+    Element::leading(key_of(mapping), to.into(), comment)
 }
 
 /// The key of the element that claims a port.
@@ -239,13 +234,6 @@ pub(crate) fn claim_key(protocol: Protocol, host_address: Option<IpAddr>, port: 
     match host_address {
         Some(address) => Data::from((address, protocol, Port(port))),
         None => Data::from((protocol, Port(port))),
-    }
-}
-
-fn noted(element: Element, comment: Option<Comment>) -> Element {
-    match comment {
-        Some(comment) => element.comment(comment),
-        None => element,
     }
 }
 

@@ -64,50 +64,50 @@ impl Element {
         }
     }
 
-    /// Reads `NFTA_SET_ELEM_*`.
-    pub(crate) fn decode(attrs: Attrs<'_>) -> Result<Self, DecodeError> {
-        let mut element = Self::new(Data::EMPTY);
+    /// Reads `NFTA_SET_ELEM_*` into an element that has nothing yet: it is too
+    /// large to be carried around.
+    pub(crate) fn read(&mut self, attrs: Attrs<'_>) -> Result<(), DecodeError> {
         for attribute in attrs {
             let attribute = attribute?;
             let kind = attribute.kind();
             if kind == NFTA_SET_ELEM_KEY {
-                element.key = Data::get(NFTA_SET_ELEM_KEY, &attribute)?;
+                self.key = Data::get(NFTA_SET_ELEM_KEY, &attribute)?;
             } else if kind == NFTA_SET_ELEM_KEY_END {
                 let last = Data::get(NFTA_SET_ELEM_KEY_END, &attribute)?;
-                element.rare_mut().key_end = Some(last);
+                self.rare_mut().key_end = Some(last);
             } else if kind == NFTA_SET_ELEM_DATA {
                 let value = Value::get(NFTA_SET_ELEM_DATA, &attribute)?;
-                element.target = Target::Value(value);
+                self.target = Target::Value(value);
             } else if kind == NFTA_SET_ELEM_OBJREF {
                 let name = Name::get(NFTA_SET_ELEM_OBJREF, &attribute)?;
-                element.target = Target::Object(name);
+                self.target = Target::Object(name);
             } else if kind == NFTA_SET_ELEM_FLAGS {
-                element.flags = attribute.get(NFTA_SET_ELEM_FLAGS)?;
+                self.flags = attribute.get(NFTA_SET_ELEM_FLAGS)?;
             } else if kind == NFTA_SET_ELEM_TIMEOUT {
-                element.rare_mut().timeout = Some(attribute.get(NFTA_SET_ELEM_TIMEOUT)?);
+                self.rare_mut().timeout = Some(attribute.get(NFTA_SET_ELEM_TIMEOUT)?);
             } else if kind == NFTA_SET_ELEM_EXPIRATION {
-                element.rare_mut().expiration = Some(attribute.get(NFTA_SET_ELEM_EXPIRATION)?);
+                self.rare_mut().expiration = Some(attribute.get(NFTA_SET_ELEM_EXPIRATION)?);
             } else if kind == NFTA_SET_ELEM_USERDATA {
-                element.read_userdata(attribute.payload());
+                self.read_userdata(attribute.payload());
             } else if kind == NFTA_SET_ELEM_EXPR {
-                element.take(attribute.nested())?;
+                self.take(attribute.nested())?;
             } else if kind == NFTA_SET_ELEM_EXPRESSIONS {
                 for one in attribute.nested() {
-                    element.take(one?.nested())?;
+                    self.take(one?.nested())?;
                 }
             } else {
-                element.rare_mut().extra.keep(&attribute);
+                self.rare_mut().extra.keep(&attribute);
             }
         }
-        if element.is_interval_end() {
-            element.end_without_timeout();
+        if self.is_interval_end() {
+            self.end_without_timeout();
         }
-        if element.is_catch_all() && element.key != Data::EMPTY {
+        if self.is_catch_all() && self.key != Data::EMPTY {
             return Err(DecodeError::Malformed {
                 what: "element for every key that has one",
             });
         }
-        Ok(element)
+        Ok(())
     }
 
     /// Takes an expression: the first counter is told apart.
@@ -160,6 +160,11 @@ mod tests {
         bytes
     }
 
+    fn decode(bytes: &[u8]) -> Result<Element, DecodeError> {
+        let mut element = Element::new(Data::EMPTY);
+        element.read(Attrs::new(bytes)).map(|()| element)
+    }
+
     // The element's attributes as nft 1.0.6 sends them for
     //   nft add element inet t m '{ tcp . 8080 comment "web" : 172.16.0.2 . 80 }'
     // (strace -e trace=sendmsg -e write=3).
@@ -186,10 +191,10 @@ mod tests {
             .timeout(1000)
             .interval_open();
         let bytes = encode(&element);
-        assert_eq!(Element::decode(Attrs::new(&bytes)).unwrap(), element);
+        assert_eq!(decode(&bytes).unwrap(), element);
         let all = Element::catch_all();
         let bytes = encode(&all);
-        assert_eq!(Element::decode(Attrs::new(&bytes)).unwrap(), all);
+        assert_eq!(decode(&bytes).unwrap(), all);
     }
 
     #[test]
@@ -204,25 +209,22 @@ mod tests {
         assert_ne!(encode(&behind), encode(&before));
         for element in [behind, before] {
             let bytes = encode(&element);
-            assert_eq!(Element::decode(Attrs::new(&bytes)).unwrap(), element);
+            assert_eq!(decode(&bytes).unwrap(), element);
         }
     }
 
     #[test]
     fn unknown_attributes_are_kept() {
         let bytes = crate::wire::laid_out(&[(8, 99, &[1, 2, 3, 4])]);
-        let element = Element::decode(Attrs::new(&bytes)).unwrap();
+        let element = decode(&bytes).unwrap();
         assert!(encode(&element).ends_with(&bytes));
     }
 
     #[test]
     fn element_for_every_key_that_has_a_key_is_malformed() {
         let mut bytes = encode(&Element::catch_all());
-        assert_eq!(
-            Element::decode(Attrs::new(&bytes)),
-            Ok(Element::catch_all())
-        );
+        assert_eq!(decode(&bytes), Ok(Element::catch_all()));
         bytes.extend(encode(&Element::new(Port(80))));
-        assert!(Element::decode(Attrs::new(&bytes)).is_err());
+        assert!(decode(&bytes).is_err());
     }
 }

@@ -23,8 +23,8 @@ fn elements(layout: &Layout, exposures: &[Exposure]) -> Result<Vec<Vec<Element>>
         let seat_of = |guest, ipv4| Ok::<_, Invalid>(seat_of(guest, ipv4));
         layout.exposure_elements(exposure, seat_of, &mut |set, element| {
             let place = sets.iter().position(|one| ptr::eq(*one, set)).unwrap();
-            assert_eq!(set.check(Some(&element)), None);
-            elements[place].push(element);
+            assert_eq!(set.check(Some(element)), None);
+            elements[place].push(element.clone());
         })?;
     }
     Ok(elements)
