@@ -8,15 +8,19 @@ use rustix::net::netdevice::name_to_index;
 use rustix::net::{AddressFamily, SocketType, socket};
 use tapwire::route::Rtnl;
 use tapwire::sys::{Protocol, TapOptions};
-use tapwire::{Attachment, Guest, Mac};
+use tapwire::{Attachment, Guest, Host, Mac};
 
 use crate::harness::figures::{Case, Figure};
-use crate::harness::floor::Replay;
+use crate::harness::floor::{Floor, Replay};
 use crate::harness::{Mode, Result, inside, time};
 use crate::twin::Twin;
 
 const RATIO: f64 = 1.10;
-const NAME: &str = "third";
+
+/// Guests that come in a row. Before the first the machine was idle, as it is
+/// while the kernel waits with the TAPs of the round before: neither kernel nor
+/// library are in the processor's caches then.
+const NAMES: [&str; 3] = ["third", "fourth", "fifth"];
 
 pub(crate) fn cases(mode: Mode) -> Result<Vec<Box<dyn Case>>> {
     let mut cases: Vec<Box<dyn Case>> = vec![Box::new(Routed::new(0)?)];
@@ -30,6 +34,11 @@ struct Routed {
     /// How many exposures of others there are.
     present: usize,
     twin: Twin,
+    guests: Vec<Raw>,
+}
+
+/// A guest, and what it takes to have it without the library.
+struct Raw {
     guest: Guest,
     attached: Attachment,
     /// The TAP as it was made last by the floor.
@@ -49,65 +58,86 @@ impl Routed {
         if present > 0 {
             twin.record(|host| Ok(host.expose_all(&others)?))?;
         }
-        let guest = Guest::new(NAME)?;
         let Twin { host, netns, .. } = &mut twin;
-        let (attached, tap, tap_mac, attach, detach) = inside(netns, || {
-            let (attached, attach) = Replay::record(|| Ok(host.attach(&guest)?))?;
-            let link = Rtnl::open()?.link(attached.tap())?;
-            let link = link.ok_or("no TAP")?;
-            let (tap, mac) = (link.index().get(), link.mac().ok_or("no MAC")?);
-            let ((), detach) = Replay::record(|| Ok(host.detach(NAME)?))?;
-            Ok((attached, tap, mac, attach, detach))
+        let guests = inside(netns, || {
+            let attached = NAMES.map(|name| Raw::attach(host, Guest::new(name)?));
+            let mut guests = attached.into_iter().collect::<Result<Vec<_>>>()?;
+            for raw in &mut guests {
+                let name = raw.attached.name();
+                ((), raw.detach) = Replay::record(|| Ok(host.detach(name)?))?;
+            }
+            Ok(guests)
         })?;
-        let (attach, raise) = attach.part_before_last(Protocol::Route);
-        let (claim, name) = attach.part_before_last(Protocol::Route);
         let mut routed = Self {
             present,
             twin,
-            guest,
-            attached,
-            tap,
-            tap_mac,
-            claim,
-            name,
-            raise,
-            detach,
+            guests,
         };
         routed.round_of_floor()?;
         Ok(routed)
     }
 
+    /// The times of all attaches, and of the first detach.
+    fn round_of_floor(&mut self) -> Result<(Vec<Duration>, Duration)> {
+        let Self { twin, guests, .. } = self;
+        let floor = &mut twin.floor;
+        inside(&twin.floor_netns, || {
+            let attached: Result<Vec<_>> = guests.iter_mut().map(|raw| raw.make(floor)).collect();
+            let detached: Result<Vec<_>> = guests
+                .iter_mut()
+                .map(|raw| floor.replay(&mut raw.detach))
+                .collect();
+            Ok((attached?, detached?[0]))
+        })
+    }
+}
+
+impl Raw {
+    fn attach(host: &mut Host, guest: Guest) -> Result<Self> {
+        let (attached, attach) = Replay::record(|| Ok(host.attach(&guest)?))?;
+        let link = Rtnl::open()?.link(attached.tap())?;
+        let link = link.ok_or("no TAP")?;
+        let (attach, raise) = attach.part_before_last(Protocol::Route);
+        let (claim, name) = attach.part_before_last(Protocol::Route);
+        Ok(Self {
+            guest,
+            attached,
+            tap: link.index().get(),
+            tap_mac: link.mac().ok_or("no MAC")?,
+            claim,
+            name,
+            detach: raise.clone(),
+            raise,
+        })
+    }
+
     /// The same without the library: the messages, and between them the system
     /// calls by which a TAP is made, told how IPv6 works on it, and asked for its
     /// number.
-    fn round_of_floor(&mut self) -> Result<[Duration; 2]> {
-        let floor = &mut self.twin.floor;
-        inside(&self.twin.floor_netns, || {
-            let mut taken = floor.replay(&mut self.claim)?;
-            let start = Instant::now();
-            let tap = TapOptions::new(self.attached.tap())
-                .mac(self.tap_mac)
-                .create()?;
-            let settings = format!("/proc/sys/net/ipv6/conf/{}", self.attached.tap());
-            let _length = File::open(format!("{settings}/disable_ipv6"))?.read(&mut [0; 16])?;
-            fs::write(format!("{settings}/accept_ra"), "0")?;
-            fs::write(format!("{settings}/force_forwarding"), "1")?;
-            let socket = socket(AddressFamily::UNIX, SocketType::DGRAM, None)?;
-            let index = name_to_index(&socket, self.attached.tap().as_str())?;
-            drop(socket);
-            taken += start.elapsed();
-            for replay in [&mut self.name, &mut self.raise, &mut self.detach] {
-                replay.move_link(self.tap, index);
-            }
-            self.tap = index;
-            taken += floor.replay(&mut self.name)?;
-            let start = Instant::now();
-            tap.set_persistent(true)?;
-            drop(tap);
-            taken += start.elapsed();
-            taken += floor.replay(&mut self.raise)?;
-            Ok([taken, floor.replay(&mut self.detach)?])
-        })
+    fn make(&mut self, floor: &mut Floor) -> Result<Duration> {
+        let mut taken = floor.replay(&mut self.claim)?;
+        let start = Instant::now();
+        let tap = TapOptions::new(self.attached.tap())
+            .mac(self.tap_mac)
+            .create()?;
+        let settings = format!("/proc/sys/net/ipv6/conf/{}", self.attached.tap());
+        let _length = File::open(format!("{settings}/disable_ipv6"))?.read(&mut [0; 16])?;
+        fs::write(format!("{settings}/accept_ra"), "0")?;
+        fs::write(format!("{settings}/force_forwarding"), "1")?;
+        let socket = socket(AddressFamily::UNIX, SocketType::DGRAM, None)?;
+        let index = name_to_index(&socket, self.attached.tap().as_str())?;
+        drop(socket);
+        taken += start.elapsed();
+        for replay in [&mut self.name, &mut self.raise, &mut self.detach] {
+            replay.move_link(self.tap, index);
+        }
+        self.tap = index;
+        taken += floor.replay(&mut self.name)?;
+        let start = Instant::now();
+        tap.set_persistent(true)?;
+        drop(tap);
+        taken += start.elapsed();
+        Ok(taken + floor.replay(&mut self.raise)?)
     }
 }
 
@@ -119,19 +149,31 @@ impl Case for Routed {
         };
         vec![
             Figure::new(format!("attach a routed guest{among}")).ratio(RATIO),
+            Figure::new(format!("the same after a pause{among}")),
             Figure::new(format!("detach it{among}")),
         ]
     }
 
     fn round(&mut self) -> Result<Vec<[Duration; 2]>> {
-        let Twin { host, netns, .. } = &mut self.twin;
-        let [attach, detach] = inside(netns, || {
-            Ok([
-                time(|| host.attach(&self.guest))?,
-                time(|| host.detach(NAME))?,
-            ])
+        let Self { twin, guests, .. } = self;
+        let host = &mut twin.host;
+        let (attached, detached) = inside(&twin.netns, || {
+            let attached: Result<Vec<_>> = guests
+                .iter()
+                .map(|raw| time(|| host.attach(&raw.guest)))
+                .collect();
+            let detached: Result<Vec<_>> = guests
+                .iter()
+                .map(|raw| time(|| host.detach(raw.attached.name())))
+                .collect();
+            Ok((attached?, detached?[0]))
         })?;
-        let [raw_attach, raw_detach] = self.round_of_floor()?;
-        Ok(vec![[attach, raw_attach], [detach, raw_detach]])
+        let (raw_attached, raw_detached) = self.round_of_floor()?;
+        let last = NAMES.len() - 1;
+        Ok(vec![
+            [attached[last], raw_attached[last]],
+            [attached[0], raw_attached[0]],
+            [detached, raw_detached],
+        ])
     }
 }
