@@ -6,6 +6,7 @@
 //! knows, but for the generation: the host works once before it is measured.
 
 use std::fs;
+use std::slice;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -144,6 +145,10 @@ struct Clones {
     guests: Vec<Guest>,
     floor: Floor,
     least: Least,
+    /// One that comes before a single one and goes after it, so that this does
+    /// not come after a pause, in which the processor's caches get cold.
+    first: Guest,
+    least_first: Least,
 }
 
 /// What is sent, and the links with the numbers that they had then.
@@ -163,14 +168,17 @@ impl Clones {
         let netns = NetNs::new()?;
         let guests = (0..count).map(|place| way.clone(&format!("{NAME}-{place}")));
         let guests = guests.collect::<Result<Vec<_>>>()?;
-        let (host, floor, least) = inside(&netns, || {
+        let first = way.clone("first")?;
+        let (host, floor, least, least_first) = inside(&netns, || {
             // Names of namespaces are made of it.
             let owner = format!("b{}x{present}x{count}", u8::from(way == Way::Namespaced));
             let mut host = Host::open(Owner::new(&owner)?)?;
             let others = (0..present).map(|place| way.clone(&format!("other-{place}")));
             host.attach_all(&others.collect::<Result<Vec<_>>>()?)?;
-            let least = Least::record(&mut host, way, &guests)?;
-            Ok((host, Floor::open()?, least))
+            let record = |host: &mut Host| Least::record(host, way, &guests, |_| Ok(()));
+            let (least_first, (least, ())) =
+                Least::record(&mut host, way, slice::from_ref(&first), record)?;
+            Ok((host, Floor::open()?, least, least_first))
         })?;
         let mut clones = Self {
             way,
@@ -180,6 +188,8 @@ impl Clones {
             guests,
             floor,
             least,
+            first,
+            least_first,
         };
         clones.round()?;
         Ok(clones)
@@ -211,23 +221,29 @@ impl Case for Clones {
             guests,
             floor,
             least,
+            first,
+            least_first,
             ..
         } = self;
+        let first = slice::from_ref(first);
         inside(&self.netns, || {
             // What someone else changed is looked at once.
-            attach(host, guests)?;
-            detach(host, guests)?;
+            attach(host, first)?;
+            let attached = time(|| attach(host, guests))?;
+            let detached = time(|| detach(host, guests))?;
+            detach(host, first)?;
             thread::sleep(GONE);
-            let attach = time(|| attach(host, guests))?;
-            let detach = time(|| detach(host, guests))?;
-            thread::sleep(GONE);
+            least_first.attach(floor)?;
             let least_attach = least.attach(floor)?;
             let there = host.guests()?.len();
             let least_detach = least.detach(floor)?;
-            if there - host.guests()?.len() != guests.len() {
+            let gone = there - host.guests()?.len();
+            least_first.detach(floor)?;
+            thread::sleep(GONE);
+            if gone != guests.len() {
                 return Err("the floor does something else than what it is the floor of".into());
             }
-            Ok(vec![[attach, least_attach], [detach, least_detach]])
+            Ok(vec![[attached, least_attach], [detached, least_detach]])
         })
     }
 }
@@ -249,7 +265,13 @@ fn detach(host: &mut Host, guests: &[Guest]) -> Result<()> {
 }
 
 impl Least {
-    fn record(host: &mut Host, way: Way, guests: &[Guest]) -> Result<Self> {
+    /// Records what is sent for these to come, and, after `between`, to go.
+    fn record<T>(
+        host: &mut Host,
+        way: Way,
+        guests: &[Guest],
+        between: impl FnOnce(&mut Host) -> Result<T>,
+    ) -> Result<(Self, T)> {
         let (attached, sent) = Replay::record(|| attach(host, guests))?;
         let mut rtnl = Rtnl::open()?;
         let mut links = Vec::new();
@@ -258,6 +280,7 @@ impl Least {
             let mac = link.mac().ok_or("no MAC")?;
             links.push((clone, link.index(), mac));
         }
+        let done = between(host)?;
         let ((), release) = Replay::record(|| detach(host, guests))?;
         let (_, release) = release.part_before_last(Protocol::Netfilter);
         let each = if way == Way::Namespaced { 2 } else { 0 };
@@ -272,13 +295,14 @@ impl Least {
             let mut burst = rest.drain(..2);
             bursts.extend(burst.next().zip(burst.next()).map(|(one, two)| [one, two]));
         }
-        Ok(Self {
+        let least = Self {
             links,
             claim,
             inside,
             bursts,
             release,
-        })
+        };
+        Ok((least, done))
     }
 
     /// The system calls between the messages are those that make TAPs and

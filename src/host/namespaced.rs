@@ -279,8 +279,12 @@ fn remove_name(name: &str) -> Result<(), Error> {
 /// How many threads are to make so many namespaces: one alone spends most of
 /// its time in parts of the kernel that do not wait for each other.
 fn workers(namespaces: usize) -> usize {
-    let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    (namespaces / EACH).clamp(1, processors.min(WORKERS))
+    let wanted = (namespaces / EACH).clamp(1, WORKERS);
+    if wanted == 1 {
+        // Asking takes a dozen system calls.
+        return wanted;
+    }
+    wanted.min(thread::available_parallelism().map_or(1, NonZeroUsize::get))
 }
 
 /// A thread is worth its start for so many.

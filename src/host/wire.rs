@@ -176,11 +176,11 @@ impl Wire {
             (Ipv4Setting::RouteLocalnet, localnet),
             (Ipv4Setting::AcceptSourceRoute, 0),
         ];
-        changes.set_ipv4(self.index, &settings);
+        let mut link = LinkChange::new(self.index).alias(&guest.alias());
         if self.ipv6 != Ipv6::Absent && speaks_by_its_gateway(guest) {
-            changes.set_no_own_ipv6(self.index);
+            link = link.no_own_ipv6();
         }
-        changes.set_link(&LinkChange::new(self.index).alias(&guest.alias()));
+        changes.set_link(&link.ipv4(&settings));
     }
 
     /// Up, with its addresses and neighbours.

@@ -18,7 +18,7 @@ use crate::wire::{Flags, Writer};
 use super::address::Address;
 use super::bridge::{self, BridgeOptions, BridgePort, FdbEntry, PortVlan};
 use super::describe::{Described, attribute_at};
-use super::devconf::{self, Ipv4Setting};
+use super::devconf::Ipv4Setting;
 use super::fib::Route;
 use super::link_change::LinkChange;
 use super::neighbour::Neighbour;
@@ -76,17 +76,7 @@ impl<'fd> Changes<'fd> {
 
     /// Changes IPv4 settings of a link, all at once.
     pub fn set_ipv4(&mut self, index: IfIndex, settings: &[(Ipv4Setting, u32)]) {
-        self.push(Ok(()), RTM_SETLINK, Flags::empty(), |out| {
-            devconf::encode(index, settings, out);
-        });
-    }
-
-    /// Has a link make no IPv6 address of its own when it goes up. Refused
-    /// where the kernel has no IPv6.
-    pub(crate) fn set_no_own_ipv6(&mut self, index: IfIndex) {
-        self.push(Ok(()), RTM_SETLINK, Flags::empty(), |out| {
-            devconf::encode_no_own_ipv6(index, out);
-        });
+        self.set_link(&LinkChange::new(index).ipv4(settings));
     }
 
     /// Changes options of a bridge; refused with `EOPNOTSUPP` for what this

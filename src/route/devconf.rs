@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use crate::IfName;
 use crate::error::Error;
 use crate::wire::uapi::if_link::{
     IFLA_AF_SPEC, IFLA_INET_CONF, IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE,
@@ -15,7 +16,6 @@ use crate::wire::uapi::ip::{
     IPV4_DEVCONF_PROXY_ARP, IPV4_DEVCONF_ROUTE_LOCALNET, IPV4_DEVCONF_RP_FILTER,
 };
 use crate::wire::{Attr, Attrs, DecodeError, Nest, U32, Writer};
-use crate::{IfIndex, IfName};
 
 /// An IPv4 setting of one interface (`ip-sysctl.rst` of the kernel's
 /// documentation).
@@ -94,30 +94,27 @@ impl Ipv4Settings {
     }
 }
 
-/// The body of the `RTM_SETLINK` that changes settings.
-pub(super) fn encode(index: IfIndex, settings: &[(Ipv4Setting, u32)], out: &mut Writer<'_>) {
-    let [i0, i1, i2, i3] = index.get().to_ne_bytes();
-    out.fixed(&[0, 0, 0, 0, i0, i1, i2, i3, 0, 0, 0, 0, 0, 0, 0, 0]);
+/// The settings as a link's `RTM_SETLINK` has them. `makes_no_ipv6` is the one
+/// IPv6 setting that netlink has a verb for.
+pub(super) fn encode(ipv4: &[(Ipv4Setting, u32)], makes_no_ipv6: bool, out: &mut Writer<'_>) {
+    if ipv4.is_empty() && !makes_no_ipv6 {
+        return;
+    }
     out.nest(IFLA_AF_SPEC, |out| {
-        out.nest(FAMILY_IPV4, |out| {
-            out.nest(Attr::new(IFLA_INET_CONF.kind()), |out| {
-                for (setting, value) in settings {
-                    out.put(setting.attribute(), *value);
-                }
+        if !ipv4.is_empty() {
+            out.nest(FAMILY_IPV4, |out| {
+                out.nest(Attr::new(IFLA_INET_CONF.kind()), |out| {
+                    for (setting, value) in ipv4 {
+                        out.put(setting.attribute(), *value);
+                    }
+                });
             });
-        });
-    });
-}
-
-/// The body of the `RTM_SETLINK` that has a link make no IPv6 address of its
-/// own: the one IPv6 setting that netlink has a verb for.
-pub(super) fn encode_no_own_ipv6(index: IfIndex, out: &mut Writer<'_>) {
-    let [i0, i1, i2, i3] = index.get().to_ne_bytes();
-    out.fixed(&[0, 0, 0, 0, i0, i1, i2, i3, 0, 0, 0, 0, 0, 0, 0, 0]);
-    out.nest(IFLA_AF_SPEC, |out| {
-        out.nest(FAMILY_IPV6, |out| {
-            out.put(IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE);
-        });
+        }
+        if makes_no_ipv6 {
+            out.nest(FAMILY_IPV6, |out| {
+                out.put(IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE);
+            });
+        }
     });
 }
 

@@ -12,6 +12,7 @@ use crate::wire::uapi::if_link::IFLA_IFALIAS;
 use crate::{IfIndex, IfName, Mac};
 
 use super::codec::emit;
+use super::devconf::{self, Ipv4Setting};
 use super::new_link::check_mtu;
 
 /// Longest alias in bytes: `IFALIASZ` of `linux/if.h` less its NUL.
@@ -35,6 +36,8 @@ pub struct LinkChange<'fd> {
     alias: Option<Box<str>>,
     master: Option<u32>,
     namespace: Option<RawFd>,
+    ipv4: Vec<(Ipv4Setting, u32)>,
+    makes_no_ipv6: bool,
     descriptors: PhantomData<BorrowedFd<'fd>>,
 }
 
@@ -51,6 +54,8 @@ impl<'fd> LinkChange<'fd> {
             alias: None,
             master: None,
             namespace: None,
+            ipv4: Vec::new(),
+            makes_no_ipv6: false,
             descriptors: PhantomData,
         }
     }
@@ -128,6 +133,21 @@ impl<'fd> LinkChange<'fd> {
         self
     }
 
+    /// Changes IPv4 settings, after it is set up or down.
+    #[must_use]
+    pub fn ipv4(mut self, settings: &[(Ipv4Setting, u32)]) -> Self {
+        self.ipv4.extend_from_slice(settings);
+        self
+    }
+
+    /// Has it make no IPv6 address of its own when it goes up. Refused where
+    /// the kernel has no IPv6.
+    #[must_use]
+    pub(crate) fn no_own_ipv6(mut self) -> Self {
+        self.makes_no_ipv6 = true;
+        self
+    }
+
     pub(super) fn check(&self) -> Result<(), Invalid> {
         check_mtu(self.mtu)?;
         match &self.alias {
@@ -167,5 +187,6 @@ impl<'fd> LinkChange<'fd> {
         attributes.extend(self.master.map(LinkAttribute::Controller));
         attributes.extend(self.namespace.map(LinkAttribute::NetNsFd));
         emit(out, &message);
+        devconf::encode(&self.ipv4, self.makes_no_ipv6, out);
     }
 }

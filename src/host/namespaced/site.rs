@@ -231,11 +231,12 @@ impl<'a> Site<'a> {
         let has_ipv6 = knows_ipv6 && self.inside.snapshot.ipv6_net().is_some();
         let things = Things::of(&self.inside, tap, uplink, has_ipv6);
         for link in [tap, uplink] {
-            changes.set_ipv4(link, &settings);
+            let mut link = LinkChange::new(link).ipv4(&settings);
             if knows_ipv6 {
                 // Not a word on links that nobody asked for.
-                changes.set_no_own_ipv6(link);
+                link = link.no_own_ipv6();
             }
+            changes.set_link(&link);
         }
         for address in &things.addresses {
             changes.replace_address(address);
