@@ -14,7 +14,14 @@ use crate::support::{forget_names, trials};
 pub(crate) fn trials() -> Vec<Trial> {
     trials![needs ["strace", "nft", "ip"]:
         killed_while_a_hundred_are_planned_and_made,
+        killed_while_a_pool_of_a_hundred_is_filled,
     ]
+}
+
+/// All of them in namespaces of their own, by the pool's own thread.
+fn killed_while_a_pool_of_a_hundred_is_filled() {
+    let fill = planner::arguments(["pool", "100", "namespaced"]);
+    killed_anywhere(&fill, COUNT, |_| {});
 }
 
 /// Every other one in a namespace of its own.
