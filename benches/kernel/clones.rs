@@ -397,6 +397,7 @@ const GONE: Duration = Duration::from_millis(60);
 
 /// So many are configured in one burst.
 const AT_ONCE: usize = 128;
-/// So many namespaces are taken away at once.
-const SLICE: usize = 32;
+/// So many namespaces are taken away at once: with more, others would wait for
+/// links longer than they are to.
+const SLICE: usize = 28;
 const GROUP: u32 = 77;

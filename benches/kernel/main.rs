@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("drop", handles::drops, 200),
         ("guest", guests::cases, 250),
         ("clone", clones::cases, 50),
-        ("clones", clones::bulk, 5),
+        ("clones", clones::bulk, 9),
         ("pool", pool::cases, 50),
         ("plan", reconcile::cases, 30),
         ("bulk", bulk::small, 250),

@@ -32,6 +32,8 @@ pub(crate) use plan::has_ipv6;
 pub use traffic::{Dropped, Traffic};
 pub use watch::Watch;
 
+use std::sync::Arc;
+
 use crate::error::Error;
 use crate::exposure::Mapping;
 use crate::guest::{Attachment, Networks};
@@ -67,7 +69,7 @@ pub struct Host {
     owner: Owner,
     networks: Networks,
     layout: Layout,
-    netns: NetNs,
+    netns: Arc<NetNs>,
     rtnl: Rtnl,
     nft: Nft,
     batch: Batch,
@@ -208,7 +210,7 @@ impl Host {
             layout: layout.flags(ownership.flags()),
             owner,
             networks,
-            netns: NetNs::current()?,
+            netns: Arc::new(NetNs::current()?),
             rtnl: Rtnl::open()?,
             nft,
             batch: Batch::new(),

@@ -90,7 +90,12 @@ impl Host {
     /// user, who is on its own as soon as the link there is gone.
     pub(super) fn delete_namespaces(&mut self, clones: &[&Attachment]) -> Result<(), Error> {
         let (mut ours, mut groups) = (HashMap::new(), HashSet::new());
-        for link in self.rtnl.links()? {
+        // Of one, which goes without a group, the others need not be listed.
+        let links = match clones {
+            [clone] => self.rtnl.link(clone.tap)?.into_iter().collect(),
+            _ => self.rtnl.links()?,
+        };
+        for link in links {
             groups.insert(link.group());
             if let Some(slot) = self.slot_of(&link) {
                 ours.insert(slot, link.index());
@@ -209,9 +214,12 @@ impl Host {
     }
 }
 
-/// Deletes links in one go, as a group in which nobody else is. Those that are
-/// gone are no error.
+/// Deletes links in one go, several as a group in which nobody else is. Those
+/// that are gone are no error.
 fn delete_links(rtnl: &mut Rtnl, links: &[IfIndex], group: u32) -> Result<(), Error> {
+    if let [index] = links {
+        return delete_link(rtnl, *index);
+    }
     let refused = rtnl.attempt(|changes| {
         for &index in links {
             changes.set_link(&LinkChange::new(index).group(group));

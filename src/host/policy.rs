@@ -76,7 +76,7 @@ impl Host {
             }
         }
         let layout = &self.layout;
-        let mut sets = BySet::default();
+        let mut sets = BySet::of(placed.len());
         let new = || placed.iter().filter(|(_, before)| before.is_none());
         for (wanted, _) in new() {
             let mut peers = self.known.peers_of(wanted);
@@ -92,7 +92,7 @@ impl Host {
         for (wanted, _) in new() {
             layout.claim(wanted, batch)?;
         }
-        for (set, elements) in sets.0 {
+        for (set, elements) in sets.sets {
             batch.add_elements(set, &elements);
         }
         Ok(())
@@ -100,14 +100,14 @@ impl Host {
 
     /// Queues the end of all that is known of guests.
     pub(super) fn queue_release(&mut self, guests: &[Attachment]) -> Result<(), Invalid> {
-        let mut sets = BySet::default();
+        let mut sets = BySet::of(guests.len());
         for guest in guests {
             let known = self.known.guest_of_name(guest.name()).unwrap_or(guest);
             let peers = self.known.peers_of(known);
             self.layout
                 .guest_elements(known, &peers, &mut |set, element| sets.put(set, element))?;
         }
-        for (set, elements) in sets.0 {
+        for (set, elements) in sets.sets {
             self.batch.destroy_elements(set, &elements);
         }
         Ok(())
@@ -169,14 +169,28 @@ impl Host {
 }
 
 /// Elements, those of one set together.
-#[derive(Default)]
-struct BySet<'l>(Vec<(&'l Set, Vec<Element>)>);
+struct BySet<'l> {
+    sets: Vec<(&'l Set, Vec<Element>)>,
+    /// So many elements a set probably has.
+    guests: usize,
+}
 
 impl<'l> BySet<'l> {
+    fn of(guests: usize) -> Self {
+        Self {
+            sets: Vec::new(),
+            guests,
+        }
+    }
+
     fn put(&mut self, set: &'l Set, element: Element) {
-        match self.0.iter_mut().find(|(one, _)| ptr::eq(*one, set)) {
-            Some((_, elements)) => elements.push(element),
-            None => self.0.push((set, vec![element])),
+        let mut sets = self.sets.iter_mut();
+        if let Some((_, elements)) = sets.find(|(one, _)| ptr::eq(*one, set)) {
+            elements.push(element);
+        } else {
+            let mut elements = Vec::with_capacity(self.guests);
+            elements.push(element);
+            self.sets.push((set, elements));
         }
     }
 }
@@ -189,8 +203,8 @@ fn elements_of<'l>(
     known: &Known,
     guest: &Attachment,
 ) -> Result<Vec<(&'l Set, Vec<Element>)>, Invalid> {
-    let mut sets = BySet::default();
+    let mut sets = BySet::of(1);
     let peers = known.peers_of(guest);
     layout.guest_elements(guest, &peers, &mut |set, element| sets.put(set, element))?;
-    Ok(sets.0)
+    Ok(sets.sets)
 }

@@ -1,6 +1,7 @@
 //! A guest's TAP and everything on it.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -30,6 +31,16 @@ impl Host {
     /// carrier: so it goes up after all that, without one. What is routed to
     /// it before is dead until it has a carrier, so that comes last.
     pub(super) fn wire_all(&mut self, guests: &[(&Guest, &Attachment, bool)]) -> Result<(), Error> {
+        if self.netns.is_current()? {
+            return self.wire_here(guests);
+        }
+        let netns = Arc::clone(&self.netns);
+        netns.run(|| self.wire_here(guests))?
+    }
+
+    /// The same in the calling thread's namespace: TAPs and `/proc/sys/net`
+    /// belong to it.
+    fn wire_here(&mut self, guests: &[(&Guest, &Attachment, bool)]) -> Result<(), Error> {
         for some in guests.chunks(AT_ONCE) {
             let mut wires = Vec::with_capacity(some.len());
             let mut inside = self.settle_namespaces(some)?;
@@ -39,7 +50,7 @@ impl Host {
                 wires.push(match inside.remove(&attachment.tap) {
                     Some(index) => Wire {
                         index,
-                        ipv6: self.inside(|| prepare_ipv6(attachment))?,
+                        ipv6: prepare_ipv6(attachment)?,
                         made: None,
                     },
                     None => self.find_or_make(guest, attachment, is_new)?,
@@ -94,10 +105,9 @@ impl Host {
             let last = attempts.next().is_none();
             match self.rtnl.link(attachment.tap)? {
                 Some(link) if link.alias() == Some(&*alias) => {
-                    let ipv6 = self.inside(|| prepare_ipv6(attachment))?;
                     return Ok(Wire {
                         index: link.index(),
-                        ipv6,
+                        ipv6: prepare_ipv6(attachment)?,
                         made: None,
                     });
                 }
@@ -120,7 +130,7 @@ impl Host {
         }
     }
 
-    fn make(&mut self, guest: &Guest, attachment: &Attachment) -> Result<Wire, Error> {
+    fn make(&self, guest: &Guest, attachment: &Attachment) -> Result<Wire, Error> {
         let mut options = TapOptions::new(attachment.tap).mac(attachment.gateway_mac());
         if let Some(uid) = guest.wanted_owner() {
             options = options.owner(uid);
@@ -128,13 +138,11 @@ impl Host {
         if let Some(gid) = guest.wanted_group() {
             options = options.group(gid);
         }
-        self.inside(|| {
-            let tap = options.create()?;
-            Ok(Wire {
-                index: tap.index_here()?,
-                ipv6: prepare_ipv6(attachment)?,
-                made: Some(tap),
-            })
+        let tap = options.create()?;
+        Ok(Wire {
+            index: tap.index_in(&self.rtnl)?,
+            ipv6: prepare_ipv6(attachment)?,
+            made: Some(tap),
         })
     }
 }

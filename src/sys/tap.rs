@@ -99,10 +99,9 @@ impl Tap {
         self.in_its_namespace(Control::index)
     }
 
-    /// The index of a device that was made in the calling thread's network
-    /// namespace a moment ago.
-    pub(crate) fn index_here(&self) -> Result<IfIndex, Error> {
-        Control::open()?.index(self.name)
+    /// The index of a device that is in the network namespace of `socket`.
+    pub(crate) fn index_in(&self, socket: impl AsFd) -> Result<IfIndex, Error> {
+        Control { socket }.index(self.name)
     }
 
     /// The network namespace that the device is in, which need not be the one
@@ -282,7 +281,7 @@ impl Tap {
     /// Does `work` with the device's present name, in its present namespace.
     fn in_its_namespace<T: Send>(
         &self,
-        work: impl FnOnce(&Control, IfName) -> Result<T, Error> + Send,
+        work: impl FnOnce(&Control<UnixDatagram>, IfName) -> Result<T, Error> + Send,
     ) -> Result<T, Error> {
         let name = State::read(&self.file)?.name;
         let namespace = self.namespace()?;
@@ -340,11 +339,11 @@ impl State {
 
 /// A socket for requests about interfaces by name, in the network namespace
 /// in which the thread was when it opened it.
-struct Control {
-    socket: UnixDatagram,
+struct Control<S> {
+    socket: S,
 }
 
-impl Control {
+impl Control<UnixDatagram> {
     /// A Unix socket, since it needs no address family to be compiled in and
     /// the kernel hands it the requests that concern all of them.
     fn open() -> Result<Self, Error> {
@@ -352,7 +351,9 @@ impl Control {
             UnixDatagram::unbound().map_err(|source| Error::system("socket", "AF_UNIX", source))?;
         Ok(Self { socket })
     }
+}
 
+impl<S: AsFd> Control<S> {
     fn index(&self, name: IfName) -> Result<IfIndex, Error> {
         let index = self.ask(&ioctl::GET_INDEX, name)?.value::<0, 4>();
         Ok(IfIndex::new(u32::from_ne_bytes(index))?)
