@@ -97,6 +97,14 @@ impl Floor {
         })
     }
 
+    /// The number of a link, as a socket tells it (`SIOCGIFINDEX`).
+    pub(crate) fn index_of(&self, link: &str) -> Result<u32> {
+        Ok(rustix::net::netdevice::name_to_index(
+            &self.route.socket,
+            link,
+        )?)
+    }
+
     /// Sends it all; each datagram when the one before was answered. Returns
     /// how long that took. Batches are first based on the present generation.
     pub(crate) fn replay(&mut self, replay: &mut Replay) -> Result<Duration> {
