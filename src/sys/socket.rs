@@ -316,13 +316,16 @@ impl Socket {
     }
 
     fn apply_timeout(&self) -> io::Result<()> {
-        let timeout = libc::timeval {
-            tv_sec: self
-                .timeout
-                .as_secs()
-                .try_into()
-                .unwrap_or(libc::time_t::MAX),
-            tv_usec: self.timeout.subsec_micros().into(),
+        let timeout = match self.timeout.as_secs().try_into() {
+            Ok(tv_sec) => libc::timeval {
+                tv_sec,
+                tv_usec: self.timeout.subsec_micros().into(),
+            },
+            // More than a timeout can say is without end.
+            Err(_) => libc::timeval {
+                tv_sec: 0,
+                tv_usec: 0,
+            },
         };
         self.set_option(libc::SO_RCVTIMEO, &timeout)
     }
