@@ -141,7 +141,7 @@ fn rule(port: u16) -> String {
 fn forked(name: &'static str, program: &'static str, restore: &'static str) -> Result<Rival> {
     let netns = chain(restore)?;
     let rule = rule(PORT);
-    Ok(Rival::new(name, 100, move || {
+    Ok(Rival::new(name, 20, move || {
         inside(&netns, || {
             let words = |verb| {
                 let mut words = vec!["-w", "-t", "nat", verb, "PREROUTING"];
@@ -165,7 +165,7 @@ pub(crate) fn iptables_nft() -> Result<Vec<Rival>> {
     let rule = rule(PORT);
     let crates = Rival::new(
         "iptables (crate), check and append a rule",
-        100,
+        20,
         move || {
             inside(&netns, || {
                 let iptables = ::iptables::new(false).map_err(|why| why.to_string())?;
