@@ -149,6 +149,8 @@ struct Clones {
     /// not come after a pause, in which the processor's caches get cold.
     first: Guest,
     least_first: Least,
+    /// Whether the host went first.
+    turn: bool,
 }
 
 /// What is sent, and the links with the numbers that they had then.
@@ -190,9 +192,53 @@ impl Clones {
             least,
             first,
             least_first,
+            turn: false,
         };
         clones.round()?;
         Ok(clones)
+    }
+
+    fn round_of_host(&mut self) -> Result<[Duration; 2]> {
+        let Self {
+            host,
+            guests,
+            first,
+            ..
+        } = self;
+        let first = slice::from_ref(first);
+        inside(&self.netns, || {
+            // What someone else changed is looked at once.
+            attach(host, first)?;
+            let attached = time(|| attach(host, guests))?;
+            let detached = time(|| detach(host, guests))?;
+            detach(host, first)?;
+            thread::sleep(GONE);
+            Ok([attached, detached])
+        })
+    }
+
+    fn round_of_floor(&mut self) -> Result<[Duration; 2]> {
+        let Self {
+            host,
+            floor,
+            least,
+            least_first,
+            ..
+        } = self;
+        let count = self.guests.len();
+        inside(&self.netns, || {
+            least_first.attach(floor)?;
+            let attached = least.attach(floor)?;
+            let there = host.guests()?.len();
+            let detached = least.detach(floor)?;
+            let gone = there - host.guests()?.len();
+            least_first.detach(floor)?;
+            thread::sleep(GONE);
+            if gone != count {
+                return Err("the floor does something else than what it is the floor of".into());
+            }
+            Ok([attached, detached])
+        })
     }
 }
 
@@ -215,36 +261,16 @@ impl Case for Clones {
         vec![attach.ratio(RATIO), detach.ratio(RATIO)]
     }
 
+    /// Who goes first takes turns, for both leave the kernel something to do.
     fn round(&mut self) -> Result<Vec<[Duration; 2]>> {
-        let Self {
-            host,
-            guests,
-            floor,
-            least,
-            first,
-            least_first,
-            ..
-        } = self;
-        let first = slice::from_ref(first);
-        inside(&self.netns, || {
-            // What someone else changed is looked at once.
-            attach(host, first)?;
-            let attached = time(|| attach(host, guests))?;
-            let detached = time(|| detach(host, guests))?;
-            detach(host, first)?;
-            thread::sleep(GONE);
-            least_first.attach(floor)?;
-            let least_attach = least.attach(floor)?;
-            let there = host.guests()?.len();
-            let least_detach = least.detach(floor)?;
-            let gone = there - host.guests()?.len();
-            least_first.detach(floor)?;
-            thread::sleep(GONE);
-            if gone != guests.len() {
-                return Err("the floor does something else than what it is the floor of".into());
-            }
-            Ok(vec![[attached, least_attach], [detached, least_detach]])
-        })
+        self.turn = !self.turn;
+        let [host, floor] = if self.turn {
+            [self.round_of_host()?, self.round_of_floor()?]
+        } else {
+            let floor = self.round_of_floor()?;
+            [self.round_of_host()?, floor]
+        };
+        Ok(host.into_iter().zip(floor).map(<[_; 2]>::from).collect())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use byteorder::{BigEndian, ByteOrder, NativeEndian};
 
-use super::{DecodeError, EncodeError};
+use super::{DecodeError, EncodeError, align};
 
 /// A type of attribute payload. Sealed: the types of this module are all.
 pub trait Payload: sealed::Sealed {
@@ -122,6 +122,9 @@ impl Payload for Bytes {
     }
 }
 
+/// So many bytes a text has that is written in one go.
+const SHORT: usize = 31;
+
 /// A text: written with a NUL at its end, read with or without one.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -131,6 +134,27 @@ impl sealed::Sealed for Text {}
 
 impl Payload for Text {
     type Value<'a> = &'a str;
+
+    // Most are short names, which the compiler knows where this is inlined.
+    #[inline]
+    fn write_whole(kind: u16, value: &&str, buffer: &mut Vec<u8>) -> bool {
+        let text = value.as_bytes();
+        if text.len() > SHORT || text.contains(&0) {
+            return false;
+        }
+        let length = text.len().saturating_add(5);
+        let mut whole = [0; 4 + (SHORT + 1).next_multiple_of(4)];
+        if let Some((header, rest)) = whole.split_first_chunk_mut::<4>()
+            && let Some(place) = rest.get_mut(..text.len())
+            && let Ok(length) = u16::try_from(length)
+        {
+            let [[l0, l1], [k0, k1]] = [length.to_ne_bytes(), kind.to_ne_bytes()];
+            *header = [l0, l1, k0, k1];
+            place.copy_from_slice(text);
+        }
+        buffer.extend_from_slice(whole.get(..align(length)).unwrap_or_default());
+        true
+    }
 
     fn write(kind: u16, value: &str, buffer: &mut Vec<u8>) -> Result<(), EncodeError> {
         if value.bytes().any(|byte| byte == 0) {

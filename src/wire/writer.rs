@@ -30,6 +30,7 @@ impl<'b> Writer<'b> {
     }
 
     /// Appends one attribute.
+    #[inline]
     pub fn put<T: Payload>(&mut self, attr: Attr<T>, value: T::Value<'_>) {
         if T::write_whole(attr.kind(), &value, self.buffer) {
             return;

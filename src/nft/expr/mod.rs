@@ -198,11 +198,14 @@ macro_rules! dispatch {
 
             /// Appends `NFTA_EXPR_NAME` and `NFTA_EXPR_DATA`.
             pub(crate) fn encode(&self, out: &mut Writer<'_>) {
-                out.put(NFTA_EXPR_NAME, self.name());
                 match self {
-                    $(Self::$variant(expression) => out.nest(NFTA_EXPR_DATA, |out| expression.encode(out)),)*
-                    Self::Notrack => {}
+                    $(Self::$variant(expression) => {
+                        out.put(NFTA_EXPR_NAME, $variant::NAME);
+                        out.nest(NFTA_EXPR_DATA, |out| expression.encode(out));
+                    })*
+                    Self::Notrack => out.put(NFTA_EXPR_NAME, NOTRACK),
                     Self::Unknown(unknown) => {
+                        out.put(NFTA_EXPR_NAME, &unknown.name);
                         if let Some(data) = &unknown.data {
                             out.nest(NFTA_EXPR_DATA, |out| out.fixed(data));
                         }
