@@ -33,6 +33,7 @@ impl Host {
     pub fn plan(&mut self, wanted: &Wanted) -> Result<Plan, Error> {
         wanted.check()?;
         let seen = self.look()?;
+        // Else what is remembered is what the listing says.
         if seen.generation != self.known.generation() {
             self.known = self.recall(seen.generation, &seen.listing, &seen.links);
         }
