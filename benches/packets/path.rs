@@ -23,8 +23,6 @@ use crate::harness::{Result, inside};
 pub(crate) const AT_ONCE: u16 = 256;
 /// Bytes of a bulk transfer.
 pub(crate) const BULK: usize = 1 << 21;
-/// More guests are not made: each takes a TAP.
-pub(crate) const GUESTS_MOST: u16 = 1_000;
 
 const NODE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
 const CLIENT: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 2);
@@ -69,17 +67,14 @@ struct Seat {
 }
 
 impl Path {
-    /// By the last of so many exposures, which lead to as many guests in turn.
+    /// By the last of so many exposures, which lead to as many guests.
     pub(crate) fn by_exposures(present: u16) -> Result<Self> {
         Self::new(present, || {
             let mut host = Host::open(Owner::new("bench")?)?;
-            let guests = present.min(GUESTS_MOST);
-            let names = (1..=guests).map(|number| Guest::new(&format!("guest-{number}")));
+            let names = (1..=present).map(|number| Guest::new(&format!("guest-{number}")));
             let guests = host.attach_all(&names.collect::<std::result::Result<Vec<_>, _>>()?)?;
             let mut all = Vec::new();
-            // So that the last leads to the last.
-            let in_turn = guests.iter().rev().cycle();
-            for (port, guest) in (FIRST..FIRST + present).rev().zip(in_turn) {
+            for (port, guest) in (FIRST..FIRST + present).zip(&guests) {
                 let target = SocketAddr::new(guest.ipv4().into(), GUEST_PORT);
                 for protocol in [Protocol::Tcp, Protocol::Udp] {
                     all.push(Exposure::new(protocol, port, target)?);
@@ -372,7 +367,7 @@ fn rules(present: u16, tap: IfName) -> Result<Batch> {
         let rule = Rule::new(&translate).matching(udp::dport().equal(Port(port)));
         batch.add(&rule.dnat(to.0, to.1));
     }
-    for other in 1..present.min(GUESTS_MOST) {
+    for other in 1..present {
         let other: IfName = format!("other{other}").parse()?;
         batch.add(
             &Rule::new(&forward)
