@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use super::tc::{Action, Filter, Hook, Qdisc};
 use super::*;
 use crate::conn::Requests;
-use crate::wire::uapi::rtnetlink::RTM_NEWLINK;
+use crate::wire::uapi::rtnetlink::{RTM_NEWLINK, RTM_SETLINK};
 use crate::wire::{Flags, Header, Message, Messages, Writer, push_message};
 use crate::{IfIndex, IfName};
 
@@ -103,6 +103,25 @@ fn queues_are_those_of_both_ends() {
         let count = bytes.windows(8).filter(|&window| window == wanted);
         assert_eq!(count.count(), 2, "{kind}");
     }
+}
+
+#[cfg(target_endian = "little")]
+#[test]
+fn settings_of_both_families_come_with_a_link() {
+    let change = LinkChange::new(index(7)).alias("a").no_own_ipv6();
+    let change = change.ipv4(&[(Ipv4Setting::Forwarding, 1)]);
+    let bytes = request(RTM_SETLINK, |out| change.encode(out));
+    let wanted = [
+        32, 0, 26, 0x80, // IFLA_AF_SPEC
+        16, 0, 2, 0x80, // AF_INET
+        12, 0, 1, 0x80, // IFLA_INET_CONF
+        8, 0, 1, 0, 1, 0, 0, 0, // IPV4_DEVCONF_FORWARDING
+        12, 0, 10, 0x80, // AF_INET6
+        5, 0, 8, 0, 1, 0, 0, 0, // IFLA_INET6_ADDR_GEN_MODE: none
+    ];
+    assert!(bytes.ends_with(&wanted), "{bytes:?}");
+    let bare = request(RTM_SETLINK, |out| LinkChange::new(index(7)).encode(out));
+    assert_eq!(bare.len(), 32);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use libtest_mimic::Trial;
+use tapwire::IfName;
 use tapwire::route::Rtnl;
 
 use super::{clone, snapshot};
@@ -21,6 +22,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         fragments_of_two_clones_never_meet,
         gateway_is_found_whatever_is_filtered,
         gateway_by_a_link_local_address_is_found,
+        no_address_is_made_for_nobody,
     ]
 }
 
@@ -202,4 +204,27 @@ fn gateway_by_a_link_local_address_is_found() {
     host.remove().unwrap();
     let links = world.node.run(|| Rtnl::open().unwrap().links().unwrap());
     assert_eq!(links.unwrap().len(), 2, "lo and the uplink");
+}
+
+/// The host has a link-local address where a guest may use it, and none where a
+/// clone knows the gateway of its snapshot only.
+fn no_address_is_made_for_nobody() {
+    let world = World::new();
+    let mut host = world.host();
+    let (clone, _vm) = world.boot_as(&mut host, &clone("clone"));
+    let (routed, _other) = world.boot(&mut host, "routed");
+    let has_link_local = |tap: IfName| {
+        let addresses = world.node.run(|| {
+            let mut rtnl = Rtnl::open().unwrap();
+            let link = rtnl.link(tap).unwrap().unwrap();
+            rtnl.addresses(Some(link.index())).unwrap()
+        });
+        let addresses = addresses.unwrap().into_iter();
+        let mut addresses = addresses.map(|address| address.net().addr());
+        addresses.any(|one| matches!(one, IpAddr::V6(one) if one.is_unicast_link_local()))
+    };
+    // That of the clone had its carrier first.
+    let made = within(SOON, |_| has_link_local(routed.tap()).then_some(()));
+    assert!(made.is_some());
+    assert!(!has_link_local(clone.tap()));
 }
