@@ -65,6 +65,11 @@ impl Known {
         self.guests.values()
     }
 
+    /// Whether both know the same guests.
+    pub(super) fn has_guests_of(&self, other: &Self) -> bool {
+        self.guests == other.guests
+    }
+
     pub(super) fn guest_of_name(&self, name: &str) -> Option<&Attachment> {
         self.guests.get(self.by_name.get(name)?)
     }
@@ -316,7 +321,18 @@ impl Host {
     }
 
     /// What `listing` and `links` tell, to be remembered.
-    pub(super) fn recall(&mut self, generation: u32, listing: &Listing, links: &[Link]) -> Known {
+    fn recall(&mut self, generation: u32, listing: &Listing, links: &[Link]) -> Known {
+        let known = self.recall_guests(generation, listing, links);
+        self.recall_exposures(known, listing)
+    }
+
+    /// What they tell of guests.
+    pub(super) fn recall_guests(
+        &mut self,
+        generation: u32,
+        listing: &Listing,
+        links: &[Link],
+    ) -> Known {
         let mut known = Known {
             generation,
             ..Known::default()
@@ -382,6 +398,11 @@ impl Host {
                 known.attached(guest);
             }
         }
+        known
+    }
+
+    /// The same, with what `listing` tells of exposures.
+    pub(super) fn recall_exposures(&self, mut known: Known, listing: &Listing) -> Known {
         let claims = self.layout.sides.iter();
         let claims = claims.map(|side| listing.of(&side.dnat).len()).sum();
         known.exposures.reserve(claims);

@@ -33,9 +33,11 @@ impl Host {
     pub fn plan(&mut self, wanted: &Wanted) -> Result<Plan, Error> {
         wanted.check()?;
         let seen = self.look()?;
-        // Else what is remembered is what the listing says.
-        if seen.generation != self.known.generation() {
-            self.known = self.recall(seen.generation, &seen.listing, &seen.links);
+        // What is not wanted goes: so the guests are those of this very listing.
+        // Else, at its generation, what is remembered is what it says.
+        let recalled = self.recall_guests(seen.generation, &seen.listing, &seen.links);
+        if seen.generation != self.known.generation() || !recalled.has_guests_of(&self.known) {
+            self.known = self.recall_exposures(recalled, &seen.listing);
         }
         if seen.repair != Some(Repair::Missing) {
             self.keep(&seen.listing);

@@ -202,8 +202,12 @@ fn plan_leaves_a_pool_alone_that_it_knows() {
         // While the pool is at work.
         for round in 0..10 {
             let network = take(&pool);
-            host.apply(&known).unwrap();
-            assert!(host.guests().unwrap().contains(&network), "{round}");
+            let done = host.apply(&known).unwrap();
+            let guests = host.guests().unwrap();
+            assert!(
+                guests.contains(&network),
+                "{round}: {network:?}, {done:?}: {guests:?}"
+            );
             pool.put_back(network).unwrap();
         }
         super::await_taken_down(&pool);
