@@ -154,7 +154,7 @@ fn pool(words: &[&str]) -> Result<Pool, Error> {
 }
 
 /// For what takes a busy machine long.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What stands before the name of a guest that is a clone.
 const CLONE: &str = "clone:";

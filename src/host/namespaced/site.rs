@@ -1,5 +1,6 @@
 //! One namespace is made or completed.
 
+use std::ops::Range;
 use std::thread;
 use std::time::Duration;
 
@@ -18,9 +19,12 @@ use crate::sys::{Journey, NetNs, TapOptions};
 use crate::types::{IfIndex, IfName};
 
 /// A link that was left behind goes with its namespace, soon after: it is
-/// waited for, so many times for so long.
-const LINK_ATTEMPTS: u32 = 200;
-const LINK_PAUSE: Duration = Duration::from_millis(5);
+/// waited for, in all so many times for so long.
+const PAUSES: u32 = 200;
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// So many indexes are tried that may be others'.
+const SALTS: u32 = 200;
 
 /// The namespace of a clone, as it is to be.
 pub(super) struct Site<'a> {
@@ -57,10 +61,9 @@ impl<'a> Site<'a> {
         rtnl: &mut Rtnl,
     ) -> Result<IfIndex, Error> {
         let name = self.name();
-        let mut attempts = 0..LINK_ATTEMPTS;
+        let mut pauses = 0..PAUSES;
         let mut salt = 0;
         loop {
-            let is_last = attempts.next().is_none();
             match NetNs::open_named(name.as_str()) {
                 Ok(netns) => {
                     journey.enter(&netns)?;
@@ -68,43 +71,40 @@ impl<'a> Site<'a> {
                     return self.complete(host, rtnl);
                 }
                 Err(error) if error.is_not_found() => {}
-                Err(Error::Invalid(_)) if !is_last => {
+                Err(Error::Invalid(_)) if !pauses.is_empty() => {
                     NetNs::clear_name(name.as_str())?;
                 }
                 Err(error) => return Err(error),
             }
             match self.make(journey, host, salt) {
                 // The index is another link's.
-                Err(error) if error.is_busy() && !is_last => salt = salt.wrapping_add(1),
+                Err(error) if error.is_busy() && salt < SALTS => salt = salt.saturating_add(1),
                 // What is left of a namespace that goes has the name, or
                 // another handle makes the same one.
-                Err(error) if error.is_exists() => match rtnl.link(name)? {
-                    None if is_last => return Err(error),
-                    None => {}
-                    Some(link) => {
-                        check_kind(&link)?;
-                        if is_last {
-                            return Err(error);
-                        }
-                        self.await_link(rtnl, &link)?;
-                    }
-                },
+                Err(error) if error.is_exists() && !pauses.is_empty() => {
+                    self.await_name(rtnl, &mut pauses)?;
+                }
                 result => return result,
             }
         }
     }
 
-    /// Waits for a link that is in the way to go or to get its namespace's
-    /// name; one that stays is left over, and goes.
-    fn await_link(&self, rtnl: &mut Rtnl, link: &Link) -> Result<(), Error> {
-        for _ in 0..LINK_ATTEMPTS {
-            thread::sleep(LINK_PAUSE);
+    /// Waits until a link that is in the way is gone or has got its
+    /// namespace's name, as long as there are `pauses` left; then it is left
+    /// over, and goes.
+    fn await_name(&self, rtnl: &mut Rtnl, pauses: &mut Range<u32>) -> Result<(), Error> {
+        let link = rtnl.link(self.name())?;
+        if let Some(link) = &link {
+            check_kind(link)?;
+        }
+        for _ in pauses {
+            thread::sleep(PAUSE);
             let is_named = NetNs::open_named(self.name().as_str()).is_ok();
-            if is_named || rtnl.link_at(link.index())?.is_none() {
+            if is_named || rtnl.link(self.name())?.is_none() {
                 return Ok(());
             }
         }
-        delete_link(rtnl, link.index())
+        link.map_or(Ok(()), |link| delete_link(rtnl, link.index()))
     }
 
     /// Makes the namespace.
@@ -151,8 +151,8 @@ impl<'a> Site<'a> {
         let mut salt = 0;
         loop {
             match self.furnish(host, links, salt, &mut inner) {
-                Err(error) if error.is_busy() && salt < LINK_ATTEMPTS => {
-                    salt = salt.wrapping_add(1);
+                Err(error) if error.is_busy() && salt < SALTS => {
+                    salt = salt.saturating_add(1);
                     links = Contents::read(&mut inner)?.links(&self.inside, None);
                 }
                 result => return result,

@@ -133,15 +133,20 @@ pub(super) fn prepare_directory() -> Result<(), Error> {
         .recursive(true)
         .create(directory)
         .map_err(failed("mkdir"))?;
+    // EINVAL: it is no mount of its own yet.
+    let is_no_mount = |source: &io::Error| source.raw_os_error() == Some(libc::EINVAL);
+    match mount::share(directory) {
+        Err(source) if is_no_mount(&source) => {}
+        result => return result.map_err(failed("mount")),
+    }
     // Two that find it unshared at once would mount it over itself twice, and
-    // hide each other's names; `ip netns` takes the same lock. Closing the
-    // file gives it back.
+    // hide each other's names; `ip netns` takes the same lock. It is given back
+    // with the file; nobody else needs it once the directory is a mount.
     let lock = File::open(directory).map_err(failed("open"))?;
     // SAFETY: takes numbers only; the descriptor is open as long as `lock`.
     check(unsafe { libc::flock(lock.as_raw_fd(), libc::LOCK_EX) }).map_err(failed("flock"))?;
     match mount::share(directory) {
-        // EINVAL: it is no mount of its own yet.
-        Err(source) if source.raw_os_error() == Some(libc::EINVAL) => {
+        Err(source) if is_no_mount(&source) => {
             mount::bind(directory, directory).map_err(failed("mount"))?;
             mount::share(directory).map_err(failed("mount"))
         }
