@@ -12,6 +12,7 @@ mod guests;
 mod inside;
 mod policy;
 mod rules;
+mod told;
 mod uplinks;
 
 use clones::CloneMaps;

@@ -26,7 +26,7 @@ use crate::types::{IfIndex, IfName};
 
 /// The version of what is made here, kept in the comments of the tables with
 /// the host's namespace: hosts may share the directory of names.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 
 /// A clone in its namespace.
 #[derive(Debug, Clone)]

@@ -8,9 +8,9 @@ use std::net::IpAddr;
 
 use super::Inside;
 use super::guard::{icmp_errors, icmpv6_errors, neighbours};
-use crate::nft::expr::{ChecksumType, Cmp, CmpOp, Immediate, Payload, PayloadBase, PayloadSet};
+use crate::layout::told::{Party, Told};
 use crate::nft::{
-    Batch, Chain, ChainType, Data, Field, Hook, Match, Name, Policy, Register, Rule, ip, ip6, meta,
+    Batch, Chain, ChainType, Family, Field, Hook, Match, Name, Policy, Rule, ip, ip6, meta,
     priority,
 };
 
@@ -21,75 +21,92 @@ impl Inside<'_> {
             let name = Name::constant(name);
             Chain::base(&self.table, name, ChainType::FILTER, hook, priority).policy(Policy::ACCEPT)
         };
-        let prerouting = base("prerouting", Hook::PREROUTING, priority::RAW);
+        let chains = Chains {
+            prerouting: base("prerouting", Hook::PREROUTING, priority::RAW),
+            to_guest: self.chain("to_guest"),
+            from_guest: self.chain("from_guest"),
+        };
         let postrouting = base("postrouting", Hook::POSTROUTING, priority::SRCNAT);
-        let [to_guest, from_guest] = ["to_guest", "from_guest"].map(|name| self.chain(name));
-        let [told_to_guest, told_by_guest] =
-            ["told_to_guest", "told_by_guest"].map(|name| self.chain(name));
-        for chain in [
-            &prerouting,
-            &to_guest,
-            &from_guest,
-            &told_to_guest,
-            &told_by_guest,
-            &postrouting,
-        ] {
+        let Chains {
+            prerouting,
+            to_guest,
+            from_guest,
+        } = &chains;
+        for chain in [prerouting, to_guest, from_guest, &postrouting] {
             batch.create(chain);
         }
         let (tap, uplink) = (self.snapshot.tap(), self.uplink);
-        for (link, chain) in [(tap, &to_guest), (uplink, &from_guest)] {
-            let leaves = meta::oifname().equal(link);
-            batch.add(
-                &Rule::new(&postrouting)
-                    .matching(leaves)
-                    .goto(chain.name().clone()),
-            );
+        for (link, chain) in [(tap, to_guest), (uplink, from_guest)] {
+            let leaves = Rule::new(&postrouting).matching(meta::oifname().equal(link));
+            batch.add(&leaves.goto(chain.name().clone()));
         }
         if self.ipv6().is_some() {
             // The gateway itself is looked for on the link.
-            let own = Rule::new(&prerouting).matching(meta::iifname().equal(tap));
+            let own = Rule::new(prerouting).matching(meta::iifname().equal(tap));
             batch.add(&neighbours(own).accept());
         }
-        for (chain, told) in [(&to_guest, &told_to_guest), (&from_guest, &told_by_guest)] {
-            batch.add(&icmp_errors(Rule::new(chain)).jump(told.name().clone()));
-            if self.ipv6().is_some() {
-                batch.add(&icmpv6_errors(Rule::new(chain)).jump(told.name().clone()));
-            }
-        }
         for names in self.names() {
-            let Names { vm, host, between } = names;
-            let [saddr, daddr] = names.fields();
-            let enters = |link, field: Field, is, becomes| {
-                rewritten(
-                    Rule::new(&prerouting).matching(meta::iifname().equal(link)),
-                    field,
-                    is,
-                    becomes,
-                )
-            };
-            batch.add(&enters(uplink, daddr, host.guest, vm.guest));
-            // All that leaves is the guest's, or an error about its packets.
-            batch.add(&Rule::new(&from_guest).set(saddr, host.guest));
-            let told = |chain, place, is, becomes| retold(Rule::new(chain), place, is, becomes);
-            batch.add(&told(&told_to_guest, SOURCE, host.guest, vm.guest));
-            batch.add(&told(&told_by_guest, DESTINATION, vm.guest, host.guest));
-            if names.is_link_local() {
-                // The namespace answers for it.
-                continue;
-            }
+            self.translate(names, &chains, batch);
+            self.retell(names, &chains, batch);
+        }
+    }
+
+    /// Translates the packets of a family.
+    fn translate(&self, names: Names, chains: &Chains, batch: &mut Batch) {
+        let Names { vm, host, between } = names;
+        let Chains {
+            prerouting,
+            to_guest,
+            from_guest,
+        } = chains;
+        let (tap, uplink) = (self.snapshot.tap(), self.uplink);
+        let [saddr, daddr] = names.fields();
+        let enters = |link, field: Field, is, becomes| {
+            let from = Rule::new(prerouting).matching(meta::iifname().equal(link));
+            rewritten(from, field, is, becomes)
+        };
+        batch.add(&enters(uplink, daddr, host.guest, vm.guest));
+        // All that leaves is the guest's, or an error about its packets.
+        batch.add(&Rule::new(from_guest).set(saddr, host.guest));
+        // One that is link-local, the namespace answers for.
+        if !names.is_link_local() {
             batch.add(&enters(uplink, saddr, host.gateway, between));
             batch.add(&enters(tap, daddr, vm.gateway, between));
-            batch.add(&rewritten(Rule::new(&to_guest), saddr, between, vm.gateway));
+            batch.add(&rewritten(Rule::new(to_guest), saddr, between, vm.gateway));
             batch.add(&rewritten(
-                Rule::new(&from_guest),
+                Rule::new(from_guest),
                 daddr,
                 between,
                 host.gateway,
             ));
+        }
+    }
+
+    /// Translates what errors of a family tell, behind the errors themselves.
+    /// An error goes to who sent the packet that it is about, and comes from
+    /// the guest if it got that packet: who has the new name by now.
+    fn retell(&self, names: Names, chains: &Chains, batch: &mut Batch) {
+        let Names { vm, host, between } = names;
+        let told = Told::of(names.family());
+        let [to_guest, by_guest] = match names.family() {
+            Family::IP => ["told4_to_guest", "told4_by_guest"],
+            _ => ["told6_to_guest", "told6_by_guest"],
+        }
+        .map(|name| self.chain(name));
+        for (chain, told) in [
+            (&chains.to_guest, &to_guest),
+            (&chains.from_guest, &by_guest),
+        ] {
+            batch.create(told);
+            batch.add(&names.errors(Rule::new(chain)).jump(told.name().clone()));
+        }
+        batch.add(&told.copy(&to_guest, Party::Destination));
+        batch.add(&told.copy(&by_guest, Party::Source));
+        if !names.is_link_local() {
             for gateway in [host.gateway, between] {
-                batch.add(&told(&told_to_guest, DESTINATION, gateway, vm.gateway));
+                batch.add(&told.rename(&to_guest, Party::Destination, gateway, vm.gateway));
             }
-            batch.add(&told(&told_by_guest, SOURCE, vm.gateway, host.gateway));
+            batch.add(&told.rename(&by_guest, Party::Source, vm.gateway, host.gateway));
         }
     }
 
@@ -124,6 +141,13 @@ impl Inside<'_> {
     }
 }
 
+/// Where packets of both families are translated.
+struct Chains {
+    prerouting: Chain,
+    to_guest: Chain,
+    from_guest: Chain,
+}
+
 /// The guest and its gateway by the addresses of one side.
 #[derive(Debug, Clone, Copy)]
 struct Pair {
@@ -141,6 +165,21 @@ struct Names {
 }
 
 impl Names {
+    fn family(&self) -> Family {
+        match self.between {
+            IpAddr::V4(_) => Family::IP,
+            IpAddr::V6(_) => Family::IP6,
+        }
+    }
+
+    /// Whether the packet tells of an error.
+    fn errors(&self, rule: Rule) -> Rule {
+        match self.between {
+            IpAddr::V4(_) => icmp_errors(rule),
+            IpAddr::V6(_) => icmpv6_errors(rule),
+        }
+    }
+
     /// Source and destination of the family.
     fn fields(&self) -> [Field; 2] {
         match self.between {
@@ -160,32 +199,3 @@ fn rewritten(rule: Rule, field: Field, old: IpAddr, new: IpAddr) -> Rule {
     let is: Match = field.equal(old);
     rule.matching(is).set(field, new)
 }
-
-/// Within the error that a packet tells: the address of the packet that it is
-/// about. Its checksums stay right: IPv4 has one of its own in the header
-/// within, whose sum, and so that of the error, stays what it was; `ICMPv6` sums
-/// up all of the error.
-fn retold(rule: Rule, place: usize, old: IpAddr, new: IpAddr) -> Rule {
-    let base = PayloadBase::TRANSPORT;
-    let (offsets, width, checksum) = match old {
-        IpAddr::V4(_) => ([20, 24], 4, 18),
-        IpAddr::V6(_) => ([16, 32], 16, 2),
-    };
-    let offset = offsets.get(place).copied().unwrap_or_default();
-    let family = match old {
-        IpAddr::V4(_) => crate::nft::Family::IP,
-        IpAddr::V6(_) => crate::nft::Family::IP6,
-    };
-    let write = PayloadSet::new(Register::FIRST, base, offset, width)
-        .with_checksum(ChecksumType::INET)
-        .with_checksum_offset(checksum);
-    rule.matching(meta::nfproto().equal(family))
-        .expression(Payload::new(Register::FIRST, base, offset, width))
-        .expression(Cmp::new(Register::FIRST, CmpOp::EQ, Data::from(old)))
-        .expression(Immediate::new(Register::FIRST, Data::from(new).into()))
-        .expression(write)
-}
-
-/// The places of the addresses in a header.
-const SOURCE: usize = 0;
-const DESTINATION: usize = 1;

@@ -1,7 +1,8 @@
 //! The addresses of clones are rewritten.
 
 use super::{Chains, Layout};
-use crate::nft::expr::{ChecksumType, Lookup, Meta, MetaKey, Payload, PayloadBase, PayloadSet};
+use crate::layout::told::{Party, Told};
+use crate::nft::expr::{Lookup, Meta, MetaKey, Payload, PayloadBase, PayloadSet};
 use crate::nft::{
     Batch, Chain, ChainType, Data, DataType, Family, Field, Hook, Icmpv6Type, Match, Name, Policy,
     Register, Rule, Set, arp, icmp, icmpv6, ip, ip6, meta, priority,
@@ -39,16 +40,13 @@ impl Layout {
         }
         // The packet that a clone got, told of by the clone; the one that it
         // sent, told of to it.
-        let (source, target) = ([12, 8], [16, 24]);
-        for (chain, [from, _], [inside, _]) in
-            [(error_in4, source, target), (error_out4, target, source)]
-        {
-            batch.add(&copy_address(chain, 4, from, inside, IPV4_CHECKSUM_INSIDE));
-        }
-        for (chain, [_, from], [_, inside]) in
-            [(error_in6, source, target), (error_out6, target, source)]
-        {
-            batch.add(&copy_address(chain, 16, from, inside, ICMPV6_CHECKSUM));
+        for (family, incoming, outgoing) in [
+            (Family::IP, error_in4, error_out4),
+            (Family::IP6, error_in6, error_out6),
+        ] {
+            let told = Told::of(family);
+            batch.add(&told.copy(incoming, Party::Source));
+            batch.add(&told.copy(outgoing, Party::Destination));
         }
     }
 
@@ -131,22 +129,6 @@ fn rewrite(
     batch.add(&rule().set_from(address, &fields, map));
 }
 
-/// Copies an address of `width` bytes at `from` in the packet to the place
-/// `inside` in the packet that it holds behind an ICMP header. The checksum
-/// lies at `checksum` behind that header's beginning.
-///
-/// It says nothing of protocols: so `nft` lists it in a form that it reads.
-fn copy_address(chain: &Chain, width: u32, from: u32, inside: u32, checksum: u32) -> Rule {
-    let to = inside.saturating_add(ICMP_HEADER);
-    Rule::new(chain)
-        .expression(Payload::new(Register::FIRST, NETWORK, from, width))
-        .expression(
-            PayloadSet::new(Register::FIRST, PayloadBase::TRANSPORT, to, width)
-                .with_checksum(ChecksumType::INET)
-                .with_checksum_offset(checksum),
-        )
-}
-
 const NETWORK: PayloadBase = PayloadBase::NETWORK;
 
 /// Behind the chain that lets through who may send what.
@@ -156,17 +138,6 @@ const BEHIND_GUARD: i32 = priority::FILTER + 10;
 /// IPv4 (RFC 826).
 const ARP_SENDER: u32 = 14;
 const ARP_TARGET: u32 = 24;
-
-/// Length of the header of ICMP and of `ICMPv6` errors (RFC 792, RFC 4443).
-const ICMP_HEADER: u32 = 8;
-
-/// The checksum of the IPv4 header that an ICMP error holds. Once it is
-/// right, the sum of that header is what it was, and so is the sum of the
-/// whole message.
-const IPV4_CHECKSUM_INSIDE: u32 = ICMP_HEADER + 10;
-
-/// The checksum of the `ICMPv6` message itself: IPv6 headers have none.
-const ICMPV6_CHECKSUM: u32 = 2;
 
 /// The messages that hold another packet: unreachable, quench, redirect, time
 /// exceeded, bad parameter (RFC 792); unreachable, too big, time exceeded, bad
