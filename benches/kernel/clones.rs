@@ -21,21 +21,27 @@ use crate::harness::{Mode, Result, inside, time};
 const RATIO: f64 = 1.15;
 /// From 10 present to the most, apart from what the floor grows by.
 const FLAT: f64 = 1.2;
-/// What the best program known takes for one in a namespace of its own, and
-/// what of that is left.
-const NAMESPACED: Duration = Duration::from_micros(1_500);
+/// So many times longer one in a namespace of its own takes.
 const REWRITTEN: f64 = 5.0;
 
 const NAME: &str = "one-more";
-const SNAPSHOT: &str = "tap0 06:00:ac:10:00:02 172.16.0.2/24 via 172.16.0.1 02:74:77:ff:ff:fe \
+pub(crate) const SNAPSHOT: &str = "tap0 06:00:ac:10:00:02 172.16.0.2/24 via 172.16.0.1 02:74:77:ff:ff:fe \
      fd00:ac10::2/64 via fd00:ac10::1";
 
-pub(crate) fn cases(mode: Mode) -> Result<Vec<Box<dyn Case>>> {
+pub(crate) fn rewritten(mode: Mode) -> Result<Vec<Box<dyn Case>>> {
+    singly(Way::Rewritten, mode)
+}
+
+/// By themselves: namespaces that go leave the kernel more to do than one that
+/// waits for it sees.
+pub(crate) fn namespaced(mode: Mode) -> Result<Vec<Box<dyn Case>>> {
+    singly(Way::Namespaced, mode)
+}
+
+fn singly(way: Way, mode: Mode) -> Result<Vec<Box<dyn Case>>> {
     let mut cases: Vec<Box<dyn Case>> = Vec::new();
-    for way in [Way::Rewritten, Way::Namespaced] {
-        for present in present(mode) {
-            cases.push(Box::new(Clones::new(way, present, 1)?));
-        }
+    for present in present(mode) {
+        cases.push(Box::new(Clones::new(way, present, 1)?));
     }
     Ok(cases)
 }
@@ -100,9 +106,6 @@ pub(crate) fn compared(mode: Mode, lines: &[Measured]) -> Vec<String> {
             missed.push(format!(
                 "in a namespace next to rewritten: {ratio:.1} < {REWRITTEN}"
             ));
-        }
-        if other.ours > NAMESPACED {
-            missed.push(format!("in a namespace: {:?} > {NAMESPACED:?}", other.ours));
         }
     }
     missed
@@ -419,7 +422,7 @@ fn make_namespaces(links: &[(Attachment, IfIndex, Mac)], inside: &mut [Vec<Repla
 
 /// The kernel takes a namespace apart when nobody waits for it any more, and
 /// keeps its lock on links meanwhile: what is made then would wait for that.
-const GONE: Duration = Duration::from_millis(60);
+pub(crate) const GONE: Duration = Duration::from_millis(200);
 
 /// So many are configured in one burst.
 const AT_ONCE: usize = 128;

@@ -18,6 +18,7 @@ mod harness;
 mod pool;
 mod reconcile;
 mod twin;
+mod vhive;
 
 use std::error::Error;
 
@@ -35,13 +36,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut measured = Vec::new();
     let mut missed = Vec::new();
 
-    let groups: [(&str, MakeCases, usize); 10] = [
+    let groups: [(&str, MakeCases, usize); 12] = [
         ("exposure", exposures::cases, 2_000),
         ("clash", handles::clashes, 2_000),
         ("drop", handles::drops, 200),
         ("guest", guests::cases, 250),
-        ("clone", clones::cases, 50),
+        ("clone", clones::rewritten, 50),
+        ("clone", clones::namespaced, 50),
         ("clones", clones::bulk, 9),
+        ("vhive", |_| vhive::cases(), 50),
         ("pool", pool::cases, 50),
         ("plan", reconcile::cases, 30),
         ("bulk", bulk::small, 250),
@@ -58,6 +61,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         missed.extend(exposures::flat(&measured));
         missed.extend(bulk::each(&measured));
         missed.extend(clones::compared(mode, &measured));
+        vhive::report(&measured);
         figures::report("kernel", &measured, &missed)?;
     }
     Ok(())

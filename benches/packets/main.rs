@@ -25,11 +25,16 @@ use criterion::Criterion;
 
 use harness::figures::{self, Case, Figure, Measured};
 use harness::{Mode, Result, gain_rights, words};
-use path::{AT_ONCE, BULK, Path};
+use path::{AT_ONCE, BULK, Path, Way};
 
 /// The rate with the most exposures next to that with one.
 const FLAT: f64 = 0.95;
 const PRESENT: [u16; 4] = [1, 100, 1_000, 10_000];
+
+/// What packets to a clone take with others present, next to one alone.
+const AS_ALONE: f64 = 1.10;
+const CLONES: [u16; 2] = [100, 1_000];
+const SNAPSHOT: &str = "tap0 06:00:ac:10:00:02 172.16.0.2/24 via 172.16.0.1 02:74:77:ff:ff:fe";
 
 fn main() -> Result<(), Box<dyn Error>> {
     if let Err(why) = gain_rights() {
@@ -50,12 +55,23 @@ fn main() -> Result<(), Box<dyn Error>> {
         }));
     }
     let mut criterion = Criterion::default().configure_from_args();
-    let measured = figures::run(&mut criterion, mode, "packets", cases, 100)?;
+    let mut measured = figures::run(&mut criterion, mode, "packets", cases, 100)?;
+    let present = if mode == Mode::Test {
+        &[2]
+    } else {
+        &CLONES[..]
+    };
+    for way in [Way::Rewritten, Way::Namespaced] {
+        for &present in present {
+            let cases: Vec<Box<dyn Case>> = vec![Box::new(Clones::new(way, present)?)];
+            measured.extend(figures::run(&mut criterion, mode, "clones", cases, 100)?);
+        }
+    }
     if mode != Mode::Test {
         let missed = flat(&measured);
         println!(
             "\n{AT_ONCE} packets or connections, or {BULK} bytes; the floor here: one rule for \
-             each exposure and guest"
+             each exposure and guest; for clones, one that is alone"
         );
         rates(&measured);
         figures::report("packets", &measured, &missed)?;
@@ -83,6 +99,40 @@ impl Case for Packets {
         let connects = [self.ours.connects()?, self.linear.connects()?];
         let bulk = [self.ours.bulk()?, self.linear.bulk()?];
         Ok(vec![new, established, connects, bulk])
+    }
+}
+
+/// The last of clones of one snapshot, and one that is alone.
+struct Clones {
+    way: Way,
+    present: u16,
+    last: Path,
+    alone: Path,
+}
+
+impl Clones {
+    fn new(way: Way, present: u16) -> Result<Self> {
+        Ok(Self {
+            way,
+            present,
+            last: Path::by_clones(SNAPSHOT, way, present)?,
+            alone: Path::by_clones(SNAPSHOT, way, 1)?,
+        })
+    }
+}
+
+impl Case for Clones {
+    fn figures(&self) -> Vec<Figure> {
+        let Self { way, present, .. } = self;
+        let name = |kind| Figure::new(format!("to a clone {way:?}, {present} present, {kind}"));
+        let kinds = ["connects", "echoes"];
+        kinds.map(|kind| name(kind).ratio(AS_ALONE)).to_vec()
+    }
+
+    fn round(&mut self) -> Result<Vec<[Duration; 2]>> {
+        let connects = [self.last.connects()?, self.alone.connects()?];
+        let echoes = [self.last.echoes()?, self.alone.echoes()?];
+        Ok(vec![connects, echoes])
     }
 }
 

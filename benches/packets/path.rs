@@ -15,7 +15,9 @@ use tapwire::nft::{
 };
 use tapwire::route::{Address, Ipv4Setting, LinkChange, Neighbour, NewLink, Route, Rtnl};
 use tapwire::sys::{NetNs, Tap, TapOptions};
-use tapwire::{Exposure, Guest, Host, IfIndex, IfName, Mac, Owner, Protocol};
+use tapwire::{
+    Attachment, Connection, Exposure, Guest, Host, IfIndex, IfName, Mac, Owner, Protocol, Snapshot,
+};
 
 use crate::harness::{Result, inside};
 
@@ -41,9 +43,11 @@ const PLAIN_GATEWAY: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 pub(crate) struct Path {
     client: NetNs,
     _node: NetNs,
-    _host: Option<Host>,
+    host: Option<Host>,
     wire: Wire,
     listener: TcpListener,
+    /// What answers in the guest.
+    echo: UdpSocket,
     to: SocketAddr,
     known: UdpSocket,
     /// How often flows were begun.
@@ -58,6 +62,13 @@ struct Wire {
 
 /// What is made in the host's namespace.
 type Made = (Option<Host>, Tap, Seat);
+
+/// How a clone is connected.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Way {
+    Rewritten,
+    Namespaced,
+}
 
 /// Where a guest is.
 struct Seat {
@@ -87,6 +98,34 @@ impl Path {
                 mac: last.mac(),
                 address: last.ipv4(),
                 gateway: last.gateway_ipv4(),
+            };
+            Ok((Some(host), tap, seat))
+        })
+    }
+
+    /// By an exposure of the last of so many clones of one snapshot.
+    pub(crate) fn by_clones(snapshot: &str, way: Way, present: u16) -> Result<Self> {
+        let snapshot: Snapshot = snapshot.parse()?;
+        let connection = match way {
+            Way::Rewritten => Connection::Rewritten(snapshot.clone()),
+            Way::Namespaced => Connection::Namespaced(snapshot.clone()),
+        };
+        Self::new(present, || {
+            // Names of namespaces are made of it.
+            let mut host = Host::open(Owner::new(&format!("p{present}"))?)?;
+            let names = (1..=present).map(|number| Guest::new(&format!("clone-{number}")));
+            let clones = names.map(|name| Ok(name?.connection(connection.clone())));
+            let clones = host.attach_all(&clones.collect::<Result<Vec<_>>>()?)?;
+            let last = clones.last().ok_or("no clone")?;
+            let port = FIRST + present - 1;
+            for protocol in [Protocol::Tcp, Protocol::Udp] {
+                host.expose(&Exposure::new(protocol, port, (last, GUEST_PORT))?)?;
+            }
+            let tap = host.open_tap(last, TapOptions::nonblocking)?;
+            let seat = Seat {
+                mac: snapshot.mac(),
+                address: snapshot.ipv4_net().addr(),
+                gateway: snapshot.gateway_ipv4(),
             };
             Ok((Some(host), tap, seat))
         })
@@ -143,17 +182,18 @@ impl Path {
             })?;
         }
         let (host, tap, seat) = inside(&node, lead)?;
-        let (inner, listener) = inside(&guest, || boot(&seat))?;
+        let (inner, listener, echo) = inside(&guest, || boot(&seat))?;
         let known = inside(&client, || Ok(UdpSocket::bind((CLIENT, 0))?))?;
         let mut path = Self {
             client,
             _node: node,
-            _host: host,
+            host,
             wire: Wire {
                 host: tap,
                 guest: inner,
             },
             listener,
+            echo,
             to: SocketAddr::new(IpAddr::V4(NODE), FIRST + present - 1),
             known,
             begun: 0,
@@ -187,6 +227,26 @@ impl Path {
             self.known.send_to(b"known", self.to)?;
         }
         self.wire.drain()?;
+        Ok(start.elapsed())
+    }
+
+    /// How long so many questions take, each asked when the last was answered.
+    pub(crate) fn echoes(&mut self) -> Result<Duration> {
+        self.known.set_nonblocking(true)?;
+        let mut buffer = [0; 64];
+        let start = Instant::now();
+        for _ in 0..AT_ONCE {
+            self.known.send_to(b"known", self.to)?;
+            loop {
+                self.wire.carry()?;
+                if let Some((length, from)) = ready(self.echo.recv_from(&mut buffer))? {
+                    self.echo.send_to(&buffer[..length], from)?;
+                } else if ready(self.known.recv(&mut buffer))?.is_some() {
+                    break;
+                }
+                waited(start)?;
+            }
+        }
         Ok(start.elapsed())
     }
 
@@ -278,6 +338,19 @@ impl Path {
     }
 }
 
+/// The names of namespaces outlive the host's.
+impl Drop for Path {
+    fn drop(&mut self) {
+        let Some(host) = &mut self.host else { return };
+        let guests = host.guests().unwrap_or_default();
+        let named = guests.iter().filter(|guest| guest.namespace().is_some());
+        let names: Vec<&str> = named.map(Attachment::name).collect();
+        if let Err(error) = host.detach_all(&names) {
+            println!("clones are left: {error}");
+        }
+    }
+}
+
 impl Wire {
     /// Reads what comes for the guest until all UDP packets have; others, such
     /// as router solicitations, do not count.
@@ -323,7 +396,7 @@ fn client(number: u8) -> Ipv4Addr {
 }
 
 /// The guest's kernel: an interface, and whoever listens.
-fn boot(seat: &Seat) -> Result<(Tap, TcpListener)> {
+fn boot(seat: &Seat) -> Result<(Tap, TcpListener, UdpSocket)> {
     let name: IfName = "eth0".parse()?;
     let tap = TapOptions::new(name).mac(seat.mac).nonblocking().create()?;
     let index = tap.index()?;
@@ -338,7 +411,9 @@ fn boot(seat: &Seat) -> Result<(Tap, TcpListener)> {
     let listener = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
     rustix::net::bind(&listener, &SocketAddr::from((seat.address, GUEST_PORT)))?;
     rustix::net::listen(&listener, 2 * i32::from(AT_ONCE))?;
-    Ok((tap, listener.into()))
+    let echo = UdpSocket::bind((seat.address, GUEST_PORT))?;
+    echo.set_nonblocking(true)?;
+    Ok((tap, listener.into(), echo))
 }
 
 /// One rule for each port and one for each guest, the meant ones last.
