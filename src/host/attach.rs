@@ -94,9 +94,6 @@ impl Host {
             };
             self.batch.clear();
             self.batch.based_on(self.known.generation());
-            if before.is_none() {
-                self.layout.claim(&wanted, &mut self.batch)?;
-            }
             self.queue_guest(&wanted, before.as_ref())?;
             match self.commit_elements(self.known.generation()) {
                 Ok(()) => {

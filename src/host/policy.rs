@@ -51,7 +51,11 @@ impl Host {
             self.batch.destroy_elements(set, gone);
         }
         for (set, elements) in &new {
-            self.batch.add_elements(set, elements);
+            if before.is_none() && self.layout.is_claimed(set) {
+                self.batch.create_elements(set, elements);
+            } else {
+                self.batch.add_elements(set, elements);
+            }
         }
         Ok(())
     }
@@ -88,12 +92,12 @@ impl Host {
             peers.retain(|peer| peer.slot != wanted.slot);
             layout.guest_elements(wanted, &peers, &mut |set, element| sets.put(set, element))?;
         }
-        let batch = &mut self.batch;
-        for (wanted, _) in new() {
-            layout.claim(wanted, batch)?;
-        }
         for (set, elements) in sets.sets {
-            batch.add_elements(set, &elements);
+            if layout.is_claimed(set) {
+                self.batch.create_elements(set, &elements);
+            } else {
+                self.batch.add_elements(set, &elements);
+            }
         }
         Ok(())
     }

@@ -12,8 +12,7 @@ use super::attach::networks_of;
 use crate::error::{Conflict, Error};
 use crate::guest::{Attachment, Connection, Guest};
 use crate::route::{
-    Address, Changes, Ipv4Setting, Ipv6Setting, Link, LinkChange, Neighbour, ipv6_setting,
-    set_ipv6_setting,
+    Address, Changes, Ipv4Setting, Ipv6Setting, Link, LinkChange, Neighbour, set_ipv6_setting,
 };
 use crate::sys::{Tap, TapOptions};
 use crate::types::IfIndex;
@@ -69,11 +68,16 @@ impl Host {
             for made in wires.iter_mut().filter_map(|wire| wire.made.take()) {
                 made.set_persistent(true)?;
             }
-            self.rtnl.apply(|changes| {
-                for (wire, (_, attachment, _)) in wires.iter().zip(&here) {
-                    wire.raise(attachment, changes);
+            match self.raise_all(&wires, &here) {
+                // IPv6 is off for new interfaces.
+                Err(error) if error.is_permission_denied() => {
+                    for (_, attachment, _) in &here {
+                        enable_ipv6(attachment)?;
+                    }
+                    self.raise_all(&wires, &here)?;
                 }
-            })?;
+                result => result?,
+            }
             for (_, attachment, _) in some {
                 if let Some(place) = attachment.elsewhere()
                     && self.known.serves_loopback(attachment)
@@ -83,6 +87,18 @@ impl Host {
             }
         }
         Ok(())
+    }
+
+    fn raise_all(
+        &mut self,
+        wires: &[Wire],
+        guests: &[(&Guest, &Attachment, bool)],
+    ) -> Result<(), Error> {
+        self.rtnl.apply(|changes| {
+            for (wire, (_, attachment, _)) in wires.iter().zip(guests) {
+                wire.raise(attachment, changes);
+            }
+        })
     }
 
     /// The guest's TAP. One that is there is looked for first if the guest
@@ -215,21 +231,26 @@ impl Wire {
     }
 }
 
-/// Has IPv6 work on the TAP, also where the administrator has it off for new
-/// interfaces; in the calling thread's namespace.
+/// Has IPv6 be forwarded from the TAP; in the calling thread's namespace.
 fn prepare_ipv6(guest: &Attachment) -> Result<Ipv6, Error> {
     let tap = guest.tap;
-    match ipv6_setting(tap, Ipv6Setting::DisableIpv6) {
-        Err(Error::Unsupported { .. }) => return Ok(Ipv6::Absent),
-        Ok(0) => {}
-        Ok(_) => set_ipv6_setting(tap, Ipv6Setting::DisableIpv6, 0)?,
-        Err(error) => return Err(error),
-    }
     // A guest is nobody's router, also while our table is gone.
-    set_ipv6_setting(tap, Ipv6Setting::AcceptRa, 0)?;
+    match set_ipv6_setting(tap, Ipv6Setting::AcceptRa, 0) {
+        Err(Error::Unsupported { .. }) => return Ok(Ipv6::Absent),
+        result => result?,
+    }
     match set_ipv6_setting(tap, Ipv6Setting::ForceForwarding, 1) {
         Err(Error::Unsupported { .. }) => Ok(Ipv6::Everywhere),
         result => result.map(|()| Ipv6::Forwarded),
+    }
+}
+
+/// Has IPv6 work on the TAP also where the administrator has it off for new
+/// interfaces, which is seen by an address that is refused.
+fn enable_ipv6(guest: &Attachment) -> Result<(), Error> {
+    match set_ipv6_setting(guest.tap, Ipv6Setting::DisableIpv6, 0) {
+        Err(Error::Unsupported { .. }) => Ok(()),
+        result => result,
     }
 }
 

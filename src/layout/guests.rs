@@ -1,21 +1,22 @@
 //! Guests as elements of the owner's sets.
 
 use std::net::IpAddr;
+use std::ptr;
 
 use super::policy::take_tap;
 use super::{Layout, take_ipv4, take_ipv6};
 use crate::error::Invalid;
 use crate::guest::{Attachment, GuestName};
-use crate::nft::{Batch, Comment, Element, Set};
+use crate::nft::{Comment, Element, Set};
 use crate::types::{IfName, Mac};
 
 impl Layout {
-    /// Claims the addresses of a guest; refused if they are claimed.
-    pub(crate) fn claim(&self, guest: &Attachment, batch: &mut Batch) -> Result<(), Invalid> {
-        let [self4, self6] = self_elements(guest)?;
-        batch.create_elements(&self.self4, self4);
-        batch.create_elements(&self.self6, self6);
-        Ok(())
+    /// Whether the elements of a set are claims: refused to a new guest if they
+    /// are there.
+    pub(crate) fn is_claimed(&self, set: &Set) -> bool {
+        [&self.self4, &self.self6]
+            .into_iter()
+            .any(|claims| ptr::eq(claims, set))
     }
 
     /// All elements of a guest while `peers` are those that it

@@ -29,6 +29,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         clone_beside_a_routed_guest,
         clone_with_the_kernels_own_stack,
         clone_without_ipv6_has_none,
+        ipv6_works_where_it_is_off_for_new_interfaces,
         clone_is_routed_to_before_it_runs,
     ]
 }
@@ -298,6 +299,27 @@ fn clone_without_ipv6_has_none() {
     assert_eq!(within(SOON, |_| pings(host_seen_by(&clone, 0))), Some(()));
     assert_eq!(pings(gateway_of(&clone, 1)), None);
     soon_dropped(&mut host, "spoof", 1);
+}
+
+fn ipv6_works_where_it_is_off_for_new_interfaces() {
+    let world = World::new();
+    let off = || std::fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1").unwrap();
+    world.node.run(off).unwrap();
+    let mut host = world.host();
+    let [several, others] = ["b", "c"].map(clone);
+    host.attach_all(&[several, others]).unwrap();
+    let clones = boot_three(&world, &mut host);
+    let routed = world.boot(&mut host, "routed");
+    expose_each(&mut host, clones.each_ref().map(|(clone, _)| clone));
+    expose_each(&mut host, [&routed.0]);
+    for (guest, _) in clones.iter().chain([&routed]) {
+        for (protocol, family) in each_kind() {
+            let (port, _) = own_port(guest, protocol, family);
+            let to = at(NODE[family], port);
+            let answer = ask(&world.outside, protocol, to, SOON);
+            assert!(answer.is_some(), "{} by {protocol} at {to}", guest.name());
+        }
+    }
 }
 
 /// What is for it goes nowhere else meanwhile, as by a default route.
