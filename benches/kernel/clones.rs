@@ -354,7 +354,6 @@ impl Least {
             }
             for (clone, ..) in links {
                 let settings = format!("/proc/sys/net/ipv6/conf/{}", clone.tap());
-                fs::read_to_string(format!("{settings}/disable_ipv6"))?;
                 fs::write(format!("{settings}/accept_ra"), "0")?;
                 fs::write(format!("{settings}/force_forwarding"), "1")?;
             }

@@ -1,7 +1,6 @@
 //! A routed guest comes and goes, with others' exposures present.
 
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::time::{Duration, Instant};
 
 use tapwire::route::Rtnl;
@@ -119,7 +118,6 @@ impl Raw {
             .mac(self.tap_mac)
             .create()?;
         let settings = format!("/proc/sys/net/ipv6/conf/{}", self.attached.tap());
-        let _length = File::open(format!("{settings}/disable_ipv6"))?.read(&mut [0; 16])?;
         fs::write(format!("{settings}/accept_ra"), "0")?;
         fs::write(format!("{settings}/force_forwarding"), "1")?;
         let index = floor.index_of(self.attached.tap().as_str())?;
