@@ -9,8 +9,8 @@ use crate::support::run;
 
 /// Everything that an agent could change in the calling thread's network
 /// namespace, in the words of `nft` and `ip`, without what changes by itself:
-/// counters, numbers of links, whether a cable is plugged in, and what IPv6
-/// does on its own when one is.
+/// counters, numbers of links and of the groups in which TAPs come, whether a
+/// cable is plugged in, and what IPv6 does on its own when one is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Snapshot(Vec<String>);
 
@@ -121,5 +121,19 @@ fn lasting(line: &str) -> Option<String> {
     for state in ["UNKNOWN", "DOWN", "UP"] {
         line = line.replace(&format!("state {state}"), "state");
     }
+    line = ungrouped(&line);
     Some(line.replace(" linkdown", "").trim_end().to_owned())
+}
+
+/// A line of `ip link` without the number of a group in which TAPs were
+/// attached together: it begins with `t`, and the rest is made up.
+fn ungrouped(line: &str) -> String {
+    let number = |rest: &str| rest.split(' ').next().unwrap_or_default().to_owned();
+    let group = line.split_once(" group ").map(|(_, rest)| number(rest));
+    match group.as_deref().map(str::parse::<u32>) {
+        Some(Ok(made_up)) if made_up >> 24 == u32::from(b't') => {
+            line.replace(&format!(" group {made_up} "), " group default ")
+        }
+        _ => line.to_owned(),
+    }
 }
