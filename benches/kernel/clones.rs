@@ -159,6 +159,8 @@ struct Clones {
 /// What is sent, and the links with the numbers that they had then.
 struct Least {
     links: Vec<(Attachment, IfIndex, Mac)>,
+    /// The group in which they are made, if any.
+    group: Option<u32>,
     /// Before anything is made.
     claim: Vec<Replay>,
     /// Of each that is in a namespace: what is sent there.
@@ -304,8 +306,10 @@ impl Least {
         let (attached, sent) = Replay::record(|| attach(host, guests))?;
         let mut rtnl = Rtnl::open()?;
         let mut links = Vec::new();
+        let mut group = None;
         for clone in attached {
             let link = rtnl.link(clone.tap())?.ok_or("no link")?;
+            group = Some(link.group()).filter(|&group| group != 0);
             let mac = link.mac().ok_or("no MAC")?;
             links.push((clone, link.index(), mac));
         }
@@ -326,6 +330,7 @@ impl Least {
         }
         let least = Self {
             links,
+            group,
             claim,
             inside,
             bursts,
@@ -367,8 +372,8 @@ impl Least {
     }
 
     /// The best that is known: links go as a group, for the kernel waits once
-    /// then, those that lead to namespaces by few for the sake of others;
-    /// elements in one batch.
+    /// then, in which they were made, or those that lead to namespaces by few
+    /// for the sake of others; elements in one batch.
     fn detach(&mut self, floor: &mut Floor) -> Result<Duration> {
         let mut rtnl = Rtnl::open()?;
         let start = Instant::now();
@@ -379,6 +384,9 @@ impl Least {
         };
         for links in self.links.chunks(slice) {
             rtnl.apply(|changes| {
+                if let Some(group) = self.group {
+                    return changes.delete_links_of_group(group);
+                }
                 for (_, index, _) in links {
                     changes.set_link(&LinkChange::new(*index).group(GROUP));
                 }
@@ -399,7 +407,6 @@ fn make_namespaces(links: &[(Attachment, IfIndex, Mac)], inside: &mut [Vec<Repla
         let mut make = |clone: &Attachment, sent: &mut [Replay]| -> Result<()> {
             journey.found()?;
             fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1")?;
-            fs::read_to_string("/proc/sys/net/ipv6/conf/default/disable_ipv6")?;
             let snapshot = clone.connection().snapshot().ok_or("no clone")?;
             TapOptions::new(clone.vmm_tap())
                 .index(IfIndex::new(2)?)

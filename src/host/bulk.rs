@@ -10,7 +10,9 @@ use crate::guest::{Attachment, Guest};
 impl Host {
     /// Attaches guests as [`attach`](Self::attach) does, all at once: their
     /// addresses are claimed, and what they may do comes into force, in one
-    /// transaction. Returns them in their order.
+    /// transaction. Returns them in their order. New TAPs are in a link group
+    /// of their own (`ip link show group`), by which they go if all of them go
+    /// at once.
     ///
     /// # Errors
     /// [`Error::Invalid`] if one is there twice; those of

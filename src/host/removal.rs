@@ -1,6 +1,7 @@
 //! Guests go: what is left of them, and in which order it is taken away.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::IpAddr;
 
 use super::Host;
@@ -113,27 +114,33 @@ impl Host {
     /// that nobody else is in. The kernel waits once for all then, instead of
     /// once for each.
     fn delete_links(&mut self, meant: impl Fn(&Link) -> bool) -> Result<(), Error> {
-        let (mut ours, mut groups) = (Vec::new(), HashSet::new());
+        let (mut ours, mut groups) = (Vec::new(), HashMap::new());
         for link in self.rtnl.links()? {
-            groups.insert(link.group());
-            if self.slot_of(&link).is_some() && meant(&link) {
-                ours.push(link.index());
+            let goes = self.slot_of(&link).is_some() && meant(&link);
+            let group: &mut Group = groups.entry(link.group()).or_default();
+            if goes {
+                group.going = group.going.saturating_add(1);
+                ours.push(link);
+            } else {
+                group.stays = true;
             }
         }
         if ours.len() < GROUPED {
-            return ours.iter().try_for_each(|index| self.delete_link(*index));
+            return ours
+                .iter()
+                .try_for_each(|link| self.delete_link(link.index()));
         }
-        let group = free_group(&groups);
+        let group = gathering(&groups);
         let gathered = self.rtnl.attempt(|changes| {
-            for index in &ours {
-                changes.set_link(&LinkChange::new(*index).group(group));
+            for link in ours.iter().filter(|link| link.group() != group) {
+                changes.set_link(&LinkChange::new(link.index()).group(group));
             }
         })?;
         // One that went meanwhile is where it should be.
         if let Some(error) = gathered.into_iter().find(|error| !error.is_not_found()) {
             return Err(error);
         }
-        let ours: HashSet<IfIndex> = ours.into_iter().collect();
+        let ours: HashSet<IfIndex> = ours.iter().map(Link::index).collect();
         let in_group = self.rtnl.links()?.into_iter();
         let in_group = in_group.filter(|link| link.group() == group);
         if in_group
@@ -225,11 +232,40 @@ impl Host {
     }
 }
 
+/// What there is of a link group.
+#[derive(Debug, Default)]
+struct Group {
+    /// So many of it are to go.
+    going: usize,
+    /// Whether others are in it.
+    stays: bool,
+}
+
+/// The group in which links are gathered to go: of those with which guests
+/// were [attached together](new_group) and of which none stays the largest, or
+/// else a free one.
+fn gathering(groups: &HashMap<u32, Group>) -> u32 {
+    let together = groups
+        .iter()
+        .filter(|(number, group)| *number & !GROUP_BITS == FIRST_GROUP && !group.stays);
+    match together.max_by_key(|(_, group)| group.going) {
+        Some((&number, _)) => number,
+        None => free_group(&groups.keys().copied().collect()),
+    }
+}
+
+/// A group for the TAPs of guests that are attached together: as they come,
+/// so they often go, and need not be gathered then. Nobody else joins it.
+pub(super) fn new_group() -> u32 {
+    let random = RandomState::new().build_hasher().finish();
+    FIRST_GROUP | (u32::try_from(random & u64::from(GROUP_BITS)).unwrap_or(0))
+}
+
 /// A number that says whose it is; of one that is taken, the next.
 pub(super) fn free_group(taken: &HashSet<u32>) -> u32 {
-    let mut group = FIRST_GROUP | (std::process::id() & 0xffff);
+    let mut group = FIRST_GROUP | (std::process::id() & GROUP_BITS);
     while taken.contains(&group) {
-        group = group.wrapping_add(1);
+        group = FIRST_GROUP | (group.wrapping_add(1) & GROUP_BITS);
     }
     group
 }
@@ -239,7 +275,8 @@ fn addresses_of(guests: &[Attachment]) -> HashSet<IpAddr> {
 }
 
 /// So many links are worth a group of their own.
-const GROUPED: usize = 2;
+pub(super) const GROUPED: usize = 2;
 
-/// Group numbers are anyone's; these begin with `tw`.
-const FIRST_GROUP: u32 = 0x7477_0000;
+/// Group numbers are anyone's; these begin with `t`.
+const FIRST_GROUP: u32 = u32::from_be_bytes([b't', 0, 0, 0]);
+const GROUP_BITS: u32 = 0x00ff_ffff;

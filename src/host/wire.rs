@@ -9,6 +9,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::Host;
 use super::attach::networks_of;
+use super::removal::{GROUPED, new_group};
 use crate::error::{Conflict, Error};
 use crate::guest::{Attachment, Connection, Guest};
 use crate::route::{
@@ -40,6 +41,7 @@ impl Host {
     /// The same in the calling thread's namespace: TAPs and `/proc/sys/net`
     /// belong to it.
     fn wire_here(&mut self, guests: &[(&Guest, &Attachment, bool)]) -> Result<(), Error> {
+        let group = (guests.len() >= GROUPED).then(new_group);
         for some in guests.chunks(AT_ONCE) {
             let mut wires = Vec::with_capacity(some.len());
             let mut inside = self.settle_namespaces(some)?;
@@ -62,15 +64,14 @@ impl Host {
             self.rtnl.apply(|changes| {
                 for (wire, (_, attachment, _)) in wires.iter().zip(&here) {
                     let localnet = u32::from(known.serves_loopback(attachment));
-                    wire.name(attachment, localnet, changes);
+                    wire.name(attachment, localnet, group, changes);
                 }
             })?;
             for made in wires.iter_mut().filter_map(|wire| wire.made.take()) {
                 made.set_persistent(true)?;
             }
             match self.raise_all(&wires, &here) {
-                // IPv6 is off for new interfaces.
-                Err(error) if error.is_permission_denied() => {
+                Err(error) if tells_of_ipv6_that_is_off(&error) => {
                     for (_, attachment, _) in &here {
                         enable_ipv6(attachment)?;
                     }
@@ -193,8 +194,14 @@ enum Ipv6 {
 }
 
 impl Wire {
-    /// Its settings, and whose it is.
-    fn name(&self, guest: &Attachment, localnet: u32, changes: &mut Changes<'_>) {
+    /// Its settings, and whose it is; a new one is put into `group`.
+    fn name(
+        &self,
+        guest: &Attachment,
+        localnet: u32,
+        group: Option<u32>,
+        changes: &mut Changes<'_>,
+    ) {
         let settings = [
             (Ipv4Setting::Forwarding, 1),
             (Ipv4Setting::RouteLocalnet, localnet),
@@ -203,6 +210,9 @@ impl Wire {
         let mut link = LinkChange::new(self.index).alias(&guest.alias());
         if self.ipv6 != Ipv6::Absent && speaks_by_its_gateway(guest) {
             link = link.no_own_ipv6();
+        }
+        if let Some(group) = group.filter(|_| self.made.is_some()) {
+            link = link.group(group);
         }
         changes.set_link(&link.ipv4(&settings));
     }
@@ -245,8 +255,13 @@ fn prepare_ipv6(guest: &Attachment) -> Result<Ipv6, Error> {
     }
 }
 
-/// Has IPv6 work on the TAP also where the administrator has it off for new
-/// interfaces, which is seen by an address that is refused.
+/// Whether an address was refused because the administrator has IPv6 off for
+/// new interfaces (`disable_ipv6`): asking before would cost everyone.
+pub(super) fn tells_of_ipv6_that_is_off(error: &Error) -> bool {
+    error.raw_os_error() == Some(libc::EACCES)
+}
+
+/// Has IPv6 work on the TAP.
 fn enable_ipv6(guest: &Attachment) -> Result<(), Error> {
     match set_ipv6_setting(guest.tap, Ipv6Setting::DisableIpv6, 0) {
         Err(Error::Unsupported { .. }) => Ok(()),

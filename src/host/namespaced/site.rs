@@ -8,12 +8,12 @@ use super::contents::{Contents, Things, check_ours};
 use super::{delete_link, open_nft};
 use crate::error::{Conflict, Error};
 use crate::guest::{GATEWAY_MAC, Guest};
+use crate::host::wire::tells_of_ipv6_that_is_off;
 use crate::layout::{Inside, TAP_INDEX, UPLINK_INDEX};
 use crate::nft::{Batch, Nft};
 use crate::owner::Owner;
 use crate::route::{
-    Changes, Ipv4Setting, Ipv6Setting, Link, LinkChange, NewLink, Rtnl, ipv6_setting,
-    set_ipv6_setting,
+    Changes, Ipv4Setting, Ipv6Setting, Link, LinkChange, NewLink, Rtnl, set_ipv6_setting,
 };
 use crate::sys::{Journey, NetNs, TapOptions};
 use crate::types::{IfIndex, IfName};
@@ -184,7 +184,7 @@ impl<'a> Site<'a> {
         }
         let uplink = links.uplink.unwrap_or(UPLINK_INDEX);
         let far = links.far.unwrap_or_else(|| self.index(salt));
-        rtnl.apply(|changes| {
+        let configured = rtnl.apply(|changes| {
             if links.uplink.is_none() {
                 let pair = NewLink::veth(self.inside.uplink, self.name())
                     .index(uplink)
@@ -196,7 +196,14 @@ impl<'a> Site<'a> {
                 changes.add_link(&pair);
             }
             self.configure(changes, tap, uplink, knows_ipv6);
-        })?;
+        });
+        match configured {
+            Err(error) if tells_of_ipv6_that_is_off(&error) => {
+                set_ipv6_setting(ALL, Ipv6Setting::DisableIpv6, 0)?;
+                rtnl.apply(|changes| self.configure(changes, tap, uplink, knows_ipv6))?;
+            }
+            result => result?,
+        }
         Ok(far)
     }
 
@@ -267,19 +274,15 @@ pub(super) fn index_of(owner: &Owner, slot: u32, salt: u32) -> IfIndex {
     IfIndex::new(HIGH | block | (slot & SLOT_MASK)).unwrap_or(UPLINK_INDEX)
 }
 
-/// Has IPv6 work in a new namespace, and routes. `false` if the kernel has no
-/// IPv6 at all.
+/// Has IPv6 route in a new namespace. `false` if the kernel has none at all.
+/// A look at `/proc/sys/net` takes as long as there are namespaces.
 fn prepare_ipv6() -> Result<bool, Error> {
     match set_ipv6_setting(ALL, Ipv6Setting::Forwarding, 1) {
         Err(error) if error.is_not_found() || matches!(error, Error::Unsupported { .. }) => {
-            return Ok(false);
+            Ok(false)
         }
-        result => result?,
+        result => result.map(|()| true),
     }
-    if ipv6_setting(DEFAULT, Ipv6Setting::DisableIpv6)? != 0 {
-        set_ipv6_setting(ALL, Ipv6Setting::DisableIpv6, 0)?;
-    }
-    Ok(true)
 }
 
 /// Makes sure that a link under the name of one that leads to a clone is one:
@@ -293,10 +296,9 @@ fn check_kind(link: &Link) -> Result<(), Error> {
     Err(Conflict::new(format!("veth {}", link.name()), holder).into())
 }
 
-/// What stands for all interfaces under `/proc/sys/net/ipv6/conf`, and for
-/// those to come.
+/// What stands for all interfaces under `/proc/sys/net/ipv6/conf`, those to come
+/// included.
 const ALL: IfName = IfName::constant("all");
-const DEFAULT: IfName = IfName::constant("default");
 
 /// 13 bits tell the owner, 17 the number, and the highest is set.
 const HIGH: u32 = 1 << 30;

@@ -1,9 +1,11 @@
 //! Many come and go at once.
 
+use std::collections::HashSet;
+
 use libtest_mimic::Trial;
 use tapwire::conntrack::{FlowFilter, flows};
 use tapwire::nft::{Family, Name, Nft};
-use tapwire::route::{LinkChange, NewLink, Rtnl};
+use tapwire::route::{Link, LinkChange, NewLink, Rtnl};
 use tapwire::sys::TapOptions;
 use tapwire::{Error, Guest, GuestName, Host, IfIndex, Protocol, Wanted};
 
@@ -138,23 +140,40 @@ fn removal_in_bulk_leaves_other_links_alone() {
     let mut host = world.host();
     let guests = many();
     host.attach_all(&guests).unwrap();
-    let first_group = 0x7477_0000 | (std::process::id() & 0xffff);
+    let groups = || -> HashSet<u32> {
+        let links = Rtnl::open().unwrap().links().unwrap();
+        let taps = links.iter().filter(|link| link.kind() == Some("tun"));
+        taps.map(Link::group).collect()
+    };
+    let together = Vec::from_iter(world.node.run(groups).unwrap());
+    let [together] = together[..] else {
+        panic!("they are attached together: {together:?}")
+    };
+    assert_ne!(together, 0);
+    // One of others' joins the guests' own group, two what they may be
+    // gathered in.
+    let gathering = 0x7400_0000 | (std::process::id() & 0x00ff_ffff);
+    let taken = [together, gathering, gathering + 1];
     let others = || {
         let mut rtnl = Rtnl::open().unwrap();
         rtnl.apply(|changes| {
-            for place in 0..3_u32 {
+            for (place, group) in (0..).zip(taken) {
                 let [name, peer] =
                     [0, 1].map(|end| format!("other-{place}-{end}").parse().unwrap());
                 let index = IfIndex::new(5000 + place).unwrap();
                 changes.add_link(&NewLink::veth(name, peer).index(index));
-                let change = LinkChange::new(index).group(first_group + place);
+                let change = LinkChange::new(index).group(group);
                 changes.set_link(&change);
             }
         })
         .unwrap();
     };
+    let (some, rest) = guests.split_at(2);
+    host.detach_all(&names(some)).unwrap();
+    assert_eq!(world.node.run(groups).unwrap(), HashSet::from([together]));
+    assert_eq!(host.guests().unwrap().len(), rest.len(), "the rest stays");
     world.node.run(others).unwrap();
-    host.detach_all(&names(&guests)).unwrap();
+    host.detach_all(&names(rest)).unwrap();
     let links = world.node.run(|| Rtnl::open().unwrap().links().unwrap());
     let mut names: Vec<String> = links
         .unwrap()

@@ -80,7 +80,8 @@ fn reaches(world: &World, host: &mut Host, clone: &Attachment, port: u16) {
 type Loss = (&'static str, fn(&Attachment));
 
 fn clone_that_lost_something_is_completed() {
-    let losses: [Loss; 5] = [
+    const IPV6_OFF: &str = "/proc/sys/net/ipv6/conf/all/disable_ipv6";
+    let losses: [Loss; 7] = [
         ("the rules in its namespace", |_| {
             let mut nft = Nft::open().unwrap();
             let mut batch = Batch::new();
@@ -114,6 +115,16 @@ fn clone_that_lost_something_is_completed() {
             .unwrap();
         }),
         ("the way out of its namespace", |_| {
+            let mut rtnl = Rtnl::open().unwrap();
+            let uplink = rtnl.link("eth0".parse().unwrap()).unwrap().unwrap();
+            rtnl.apply(|changes| changes.delete_link(uplink.index()))
+                .unwrap();
+        }),
+        ("a route in its namespace", |_| {
+            fs::write(IPV6_OFF, "1").unwrap();
+        }),
+        ("the way out of its namespace", |_| {
+            fs::write(IPV6_OFF, "1").unwrap();
             let mut rtnl = Rtnl::open().unwrap();
             let uplink = rtnl.link("eth0".parse().unwrap()).unwrap().unwrap();
             rtnl.apply(|changes| changes.delete_link(uplink.index()))
