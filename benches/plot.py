@@ -41,7 +41,7 @@ def time(nanos):
 
 def table(about, benches, absent):
     yield ", ".join(f"{key}: {value}" for key, value in about.items()) + ".\n"
-    for bench, floor in (("kernel", "floor"), ("packets", "one rule each")):
+    for bench, floor in (("kernel", "floor"), ("packets", "one rule each, or the clone alone")):
         if bench not in benches:
             continue
         yield f"\n| {bench} | tapwire | p99 | {floor} | p99 | ratio | rounds |\n|---|--:|--:|--:|--:|--:|--:|\n"
@@ -153,7 +153,7 @@ def main():
             rows = [(name, median) for name, median, *_ in benches[bench]]
             bars(HERE / f"{bench}.svg", title, rows, "tapwire")
             plots.append(bench)
-    for bench, other in (("kernel", "floor"), ("packets", "one rule each")):
+    for bench, other in (("kernel", "floor"), ("packets", "one rule each, or the clone alone")):
         if bench in benches:
             rows = []
             for name, ours, _, least, *_ in benches[bench]:
