@@ -7,10 +7,11 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::num::NonZeroUsize;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Output};
-use std::sync::Mutex;
+use std::sync::{Condvar, Mutex};
 use std::thread;
 
 use tapwire::sys::NetNs;
@@ -87,11 +88,43 @@ pub(crate) fn in_each_moment(moments: Vec<Moment>, work: impl Fn(&Moment) + Sync
         for _ in 0..WORKERS {
             scope.spawn(|| {
                 while let Some(moment) = next() {
+                    let _turn = Turn::wait();
                     in_new_node(|| work(&moment));
                 }
             });
         }
     });
+}
+
+/// That a moment has its turn, of all tests' moments: a tracer and the program
+/// that it stops wake each other, and where many do so, the kernel's own
+/// threads may not get to run for minutes.
+struct Turn;
+
+/// How many have theirs.
+static TURNS: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
+
+impl Turn {
+    /// Waits for one: as many at once as there are processors.
+    fn wait() -> Self {
+        let most = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let (taken, given_back) = &TURNS;
+        let taken = taken.lock().unwrap();
+        let mut taken = given_back
+            .wait_while(taken, |taken| *taken >= most)
+            .unwrap();
+        *taken += 1;
+        Self
+    }
+}
+
+/// Also by a panic.
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let (taken, given_back) = &TURNS;
+        *taken.lock().unwrap() -= 1;
+        given_back.notify_one();
+    }
 }
 
 /// Runs a program, killed on entering a system call.
