@@ -275,7 +275,7 @@ pub(super) fn index_of(owner: &Owner, slot: u32, salt: u32) -> IfIndex {
 }
 
 /// Has IPv6 route in a new namespace. `false` if the kernel has none at all.
-/// A look at `/proc/sys/net` takes as long as there are namespaces.
+/// A look at `/proc/sys/net` takes longer the more namespaces there are.
 fn prepare_ipv6() -> Result<bool, Error> {
     match set_ipv6_setting(ALL, Ipv6Setting::Forwarding, 1) {
         Err(error) if error.is_not_found() || matches!(error, Error::Unsupported { .. }) => {
