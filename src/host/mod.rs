@@ -42,7 +42,7 @@ use crate::nft::{Batch, Nft, Table};
 use crate::owner::Owner;
 pub use crate::plan::Flows;
 use crate::route::{Link, Rtnl};
-use crate::sys::NetNs;
+use crate::sys::{NetNs, OwnProc};
 
 use known::Known;
 
@@ -70,6 +70,8 @@ pub struct Host {
     networks: Networks,
     layout: Layout,
     netns: Arc<NetNs>,
+    /// By which new namespaces are told of IPv6.
+    proc: OwnProc,
     rtnl: Rtnl,
     nft: Nft,
     batch: Batch,
@@ -211,6 +213,7 @@ impl Host {
             owner,
             networks,
             netns: Arc::new(NetNs::current()?),
+            proc: OwnProc::default(),
             rtnl: Rtnl::open()?,
             nft,
             batch: Batch::new(),

@@ -34,23 +34,22 @@ impl Host {
         &mut self,
         guests: &[(&Guest, &Attachment, bool)],
     ) -> Result<HashMap<IfName, IfIndex>, Error> {
-        let mut sites = Vec::new();
+        let mut insides = Vec::new();
         for &(guest, clone, _) in guests {
-            let inside = self.inside_of(clone)?;
-            sites.extend(inside.map(|inside| Site::new(guest, inside)));
+            insides.extend(self.inside_of(clone)?.map(|inside| (guest, inside)));
         }
-        if sites.is_empty() {
+        if insides.is_empty() {
             return Ok(HashMap::new());
         }
+        self.proc.expect(insides.len());
+        let sites = insides.into_iter();
+        let sites = sites.map(|(guest, inside)| Site::new(guest, inside, &self.proc));
+        let sites: Vec<Site<'_>> = sites.collect();
         let netns = &self.netns;
         let parts = sites.chunks(sites.len().div_ceil(workers(sites.len())));
         let parts = NetNs::journeys(parts, |journey, sites| {
-            if !netns.is_current()? {
-                journey.enter(netns)?;
-            }
-            let mut rtnl = Rtnl::open()?;
             let mut settle = |site: &Site<'_>| {
-                let far = site.settle(journey, netns, &mut rtnl)?;
+                let far = site.settle(journey, netns)?;
                 Ok((site.name(), far))
             };
             sites

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::IfName;
 use crate::error::Error;
+use crate::sys::OwnProc;
 use crate::wire::uapi::if_link::{
     IFLA_AF_SPEC, IFLA_INET_CONF, IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE,
 };
@@ -153,22 +154,27 @@ impl Ipv6Setting {
         }
     }
 
+    /// Below `/proc`.
     fn path(self, interface: IfName) -> PathBuf {
         // Dots first, for the name may hold some.
         let path = self
             .key()
             .replace('.', "/")
             .replace('*', interface.as_str());
-        Path::new("/proc/sys").join(path)
+        Path::new("sys").join(path)
     }
 
-    /// A missing file is a missing interface, unless its neighbours are there.
+    /// A missing file is a missing interface, unless its neighbours are there,
+    /// or no interface is: the kernel was told `ipv6.disable=1`.
     fn explain(self, interface: IfName, call: &'static str, source: io::Error) -> Error {
-        let path = self.path(interface);
+        let path = Path::new(PROC).join(self.path(interface));
         if source.kind() != io::ErrorKind::NotFound {
             return Error::system(call, path.display(), source);
         }
-        if path.parent().is_some_and(Path::exists) {
+        let mut folders = path.ancestors().skip(1);
+        let [has_interface, has_ipv6] =
+            [folders.next(), folders.next()].map(|folder| folder.is_some_and(Path::exists));
+        if has_interface || !has_ipv6 {
             return Error::Unsupported {
                 feature: self.key(),
             };
@@ -185,10 +191,11 @@ impl Ipv6Setting {
 ///
 /// # Errors
 /// [`Error::Absent`] if there is no such interface, or it has no IPv6;
-/// [`Error::Unsupported`] if the kernel lacks the setting; [`Error::System`]
+/// [`Error::Unsupported`] if the kernel lacks the setting, or has no IPv6 at
+/// all; [`Error::System`]
 /// if `/proc/sys` cannot be read.
 pub fn ipv6_setting(interface: IfName, setting: Ipv6Setting) -> Result<i32, Error> {
-    read_number(&setting.path(interface))
+    read_number(&Path::new(PROC).join(setting.path(interface)))
         .map_err(|source| setting.explain(interface, "read", source))
 }
 
@@ -208,13 +215,22 @@ fn read_number(path: &Path) -> io::Result<i32> {
 /// As [`ipv6_setting`]; [`Error::System`] also if the kernel refuses the
 /// value (`EINVAL`), or `/proc/sys` is mounted read-only (`EROFS`).
 pub fn set_ipv6_setting(interface: IfName, setting: Ipv6Setting, value: i32) -> Result<(), Error> {
-    // Not `fs::write`, which would try to create a file that is missing.
-    fs::OpenOptions::new()
-        .write(true)
-        .open(setting.path(interface))
+    set_ipv6_setting_by(&OwnProc::default(), interface, setting, value)
+}
+
+/// The same by this `/proc`.
+pub(crate) fn set_ipv6_setting_by(
+    proc: &OwnProc,
+    interface: IfName,
+    setting: Ipv6Setting,
+    value: i32,
+) -> Result<(), Error> {
+    proc.open(&setting.path(interface))
         .and_then(|mut file| io::Write::write_all(&mut file, value.to_string().as_bytes()))
         .map_err(|source| setting.explain(interface, "write", source))
 }
+
+const PROC: &str = "/proc";
 
 /// `AF_INET` and `AF_INET6` as the numbers of attributes of `IFLA_AF_SPEC`.
 const FAMILY_IPV4: Attr<Nest> = Attr::new(2);

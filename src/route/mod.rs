@@ -30,6 +30,7 @@ mod watch;
 pub use address::Address;
 pub use bridge::{BridgeOptions, BridgePort, FdbEntry, PortOptions, PortVlan};
 pub use changes::Changes;
+pub(crate) use devconf::set_ipv6_setting_by;
 pub use devconf::{Ipv4Setting, Ipv6Setting, ipv6_setting, set_ipv6_setting};
 pub use fib::Route;
 pub use fib_filter::RouteFilter;

@@ -182,7 +182,8 @@ impl Rtnl {
     }
 
     /// Finds the route that packets from this host to `address` take; `None`
-    /// if the network is unreachable (`ENETUNREACH`).
+    /// if the network is unreachable (`ENETUNREACH`), as all are of a family
+    /// that the kernel does not have.
     ///
     /// # Errors
     /// As [`links`](Self::links). A route that refuses the packets is
@@ -194,7 +195,9 @@ impl Rtnl {
             |out| fib_filter::encode_lookup(address, out),
             |message| Ok(Route::decode(message)?),
         );
-        Ok(none_if(found, libc::ENETUNREACH)?.flatten())
+        let found = none_if(found, libc::ENETUNREACH);
+        // Without IPv6 (`ipv6.disable=1`) nobody is there to ask.
+        Ok(none_if(found, libc::EOPNOTSUPP)?.flatten())
     }
 
     /// Lists the neighbours on an interface, or on all.

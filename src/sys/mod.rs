@@ -19,6 +19,7 @@ mod mount;
 mod netns;
 #[cfg(feature = "dhcp")]
 mod packet;
+mod procfs;
 mod socket;
 mod sysfs;
 mod tap;
@@ -32,6 +33,7 @@ pub use macvtap::Macvtap;
 pub use netns::{Journey, NetNs, NetNsId};
 #[cfg(feature = "dhcp")]
 pub(crate) use packet::PacketSocket;
+pub(crate) use procfs::OwnProc;
 pub use socket::{Protocol, Socket};
 pub(crate) use sysfs::in_own_sysfs;
 #[cfg(feature = "proxied")]

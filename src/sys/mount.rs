@@ -1,7 +1,9 @@
 //! `mount(2)` and `umount2(2)` in the forms that this room needs.
 
 use std::ffi::{CStr, CString};
+use std::fs::File;
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
@@ -39,6 +41,58 @@ pub(super) fn unshare() -> io::Result<()> {
 pub(super) fn sysfs(target: &Path) -> io::Result<()> {
     let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC | libc::MS_RDONLY;
     mount(Some(c"sysfs"), target, Some((c"sysfs", c"")), flags)
+}
+
+/// What `/proc` shows the calling thread, mounted nowhere but in the
+/// descriptor (Linux 5.2).
+pub(super) fn procfs() -> io::Result<OwnedFd> {
+    let context = configured(c"proc")?;
+    let attributes = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
+    // SAFETY: takes numbers only; the descriptor is open as long as `context`.
+    descriptor(unsafe {
+        libc::syscall(
+            libc::SYS_fsmount,
+            context.as_raw_fd(),
+            libc::FSMOUNT_CLOEXEC,
+            attributes,
+        )
+    })
+}
+
+/// A file system of this kind that is ready to be mounted.
+fn configured(kind: &CStr) -> io::Result<OwnedFd> {
+    // SAFETY: `kind` is a string that ends in NUL and outlives the call.
+    let context = descriptor(unsafe {
+        libc::syscall(libc::SYS_fsopen, kind.as_ptr(), libc::FSOPEN_CLOEXEC)
+    })?;
+    let nothing = ptr::null::<libc::c_char>();
+    // SAFETY: the descriptor is open as long as `context`; this command takes
+    // neither key nor value.
+    let created = unsafe {
+        libc::syscall(
+            libc::SYS_fsconfig,
+            context.as_raw_fd(),
+            libc::FSCONFIG_CMD_CREATE,
+            nothing,
+            nothing,
+            0,
+        )
+    };
+    if created == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(context)
+}
+
+/// Opens a file for writing, by its path from a directory.
+pub(super) fn open_below(directory: BorrowedFd<'_>, path: &Path) -> io::Result<File> {
+    let path = c_path(path)?;
+    let flags = libc::O_WRONLY | libc::O_CLOEXEC;
+    // SAFETY: `path` is a string that ends in NUL and outlives the call, as
+    // does the descriptor.
+    let fd = check(unsafe { libc::openat(directory.as_raw_fd(), path.as_ptr(), flags) })?;
+    // SAFETY: the call above made the descriptor, for us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) }.into())
 }
 
 /// Mounts an empty file system in memory on `target`, on which devices work.
@@ -98,4 +152,13 @@ fn mount(
 
 fn c_path(path: &Path) -> io::Result<CString> {
     Ok(CString::new(path.as_os_str().as_bytes())?)
+}
+
+/// The descriptor that a system call made for us.
+fn descriptor(returned: libc::c_long) -> io::Result<OwnedFd> {
+    let fd = libc::c_int::try_from(returned).map_err(io::Error::other)?;
+    let fd = check(fd)?;
+    // SAFETY: both callers pass on what a call returned that makes a
+    // descriptor, for us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

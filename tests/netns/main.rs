@@ -75,6 +75,7 @@ mod topology;
 mod upgrade;
 mod vhive_defects;
 mod watch;
+mod without_ipv6;
 mod world;
 
 use std::process::ExitCode;
@@ -150,6 +151,7 @@ fn main() -> ExitCode {
         vhive_defects::trials(),
         watch::trials(),
         topology::trials(),
+        without_ipv6::trials(),
     ]
     .into_iter()
     .flatten()

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tapwire::route::{Address, LinkChange, NewLink, Rtnl};
@@ -286,6 +287,11 @@ fn echo(answer: &[u8]) -> (String, IpAddr) {
     (String::new(), source.parse::<SocketAddr>().unwrap().ip())
 }
 
+/// Not if the kernel was told `ipv6.disable=1`.
+fn has_ipv6() -> bool {
+    Path::new("/proc/sys/net/ipv6/conf").exists()
+}
+
 fn configure(netns: &NetNs, link: IfIndex, addresses: &[&str]) {
     netns
         .run(|| {
@@ -293,9 +299,10 @@ fn configure(netns: &NetNs, link: IfIndex, addresses: &[&str]) {
             rtnl.apply(|changes| {
                 changes.set_link(&LinkChange::new(IfIndex::new(1).unwrap()).up());
                 changes.set_link(&LinkChange::new(link).up());
-                for address in addresses {
-                    let prefix = if ip(address).is_ipv4() { 24 } else { 64 };
-                    let net = ipnet::IpNet::new(ip(address), prefix).unwrap();
+                let works = |address: &IpAddr| address.is_ipv4() || has_ipv6();
+                for address in addresses.iter().map(|address| ip(address)).filter(works) {
+                    let prefix = if address.is_ipv4() { 24 } else { 64 };
+                    let net = ipnet::IpNet::new(address, prefix).unwrap();
                     changes.add_address(&Address::new(link, net).without_dad());
                 }
             })

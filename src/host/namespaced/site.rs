@@ -13,9 +13,9 @@ use crate::layout::{Inside, TAP_INDEX, UPLINK_INDEX};
 use crate::nft::{Batch, Nft};
 use crate::owner::Owner;
 use crate::route::{
-    Changes, Ipv4Setting, Ipv6Setting, Link, LinkChange, NewLink, Rtnl, set_ipv6_setting,
+    Changes, Ipv4Setting, Ipv6Setting, Link, LinkChange, NewLink, Rtnl, set_ipv6_setting_by,
 };
-use crate::sys::{Journey, NetNs, TapOptions};
+use crate::sys::{Journey, NetNs, OwnProc, TapOptions};
 use crate::types::{IfIndex, IfName};
 
 /// A link that was left behind goes with its namespace, soon after: it is
@@ -30,6 +30,7 @@ const SALTS: u32 = 200;
 pub(super) struct Site<'a> {
     guest: &'a Guest,
     inside: Inside<'a>,
+    proc: &'a OwnProc,
 }
 
 /// What is there of a namespace's links.
@@ -43,8 +44,13 @@ pub(super) struct Links {
 }
 
 impl<'a> Site<'a> {
-    pub(super) fn new(guest: &'a Guest, inside: Inside<'a>) -> Self {
-        Self { guest, inside }
+    /// It is told of IPv6 by this `/proc`.
+    pub(super) fn new(guest: &'a Guest, inside: Inside<'a>, proc: &'a OwnProc) -> Self {
+        Self {
+            guest,
+            inside,
+            proc,
+        }
     }
 
     /// The namespace's name, which is that of the link that leads there.
@@ -53,22 +59,18 @@ impl<'a> Site<'a> {
     }
 
     /// Finds the namespace and completes it, or makes it; returns the index
-    /// of the link that leads there. `rtnl` is of the host.
-    pub(super) fn settle(
-        &self,
-        journey: &mut Journey,
-        host: &NetNs,
-        rtnl: &mut Rtnl,
-    ) -> Result<IfIndex, Error> {
+    /// of the link that leads there.
+    pub(super) fn settle(&self, journey: &mut Journey, host: &NetNs) -> Result<IfIndex, Error> {
         let name = self.name();
         let mut pauses = 0..PAUSES;
         let mut salt = 0;
         loop {
             match NetNs::open_named(name.as_str()) {
                 Ok(netns) => {
+                    let mut rtnl = open_there(journey, host)?;
                     journey.enter(&netns)?;
                     check_ours(&self.inside.owner, host.id()?, name.as_str())?;
-                    return self.complete(host, rtnl);
+                    return self.complete(host, &mut rtnl);
                 }
                 Err(error) if error.is_not_found() => {}
                 Err(Error::Invalid(_)) if !pauses.is_empty() => {
@@ -82,7 +84,7 @@ impl<'a> Site<'a> {
                 // What is left of a namespace that goes has the name, or
                 // another handle makes the same one.
                 Err(error) if error.is_exists() && !pauses.is_empty() => {
-                    self.await_name(rtnl, &mut pauses)?;
+                    self.await_name(open_there(journey, host)?, &mut pauses)?;
                 }
                 result => return result,
             }
@@ -92,7 +94,7 @@ impl<'a> Site<'a> {
     /// Waits until a link that is in the way is gone or has got its
     /// namespace's name, as long as there are `pauses` left; then it is left
     /// over, and goes.
-    fn await_name(&self, rtnl: &mut Rtnl, pauses: &mut Range<u32>) -> Result<(), Error> {
+    fn await_name(&self, mut rtnl: Rtnl, pauses: &mut Range<u32>) -> Result<(), Error> {
         let link = rtnl.link(self.name())?;
         if let Some(link) = &link {
             check_kind(link)?;
@@ -104,7 +106,7 @@ impl<'a> Site<'a> {
                 return Ok(());
             }
         }
-        link.map_or(Ok(()), |link| delete_link(rtnl, link.index()))
+        link.map_or(Ok(()), |link| delete_link(&mut rtnl, link.index()))
     }
 
     /// Makes the namespace.
@@ -121,7 +123,7 @@ impl<'a> Site<'a> {
         Ok(far)
     }
 
-    /// Completes the namespace that the thread is in.
+    /// Completes the namespace that the thread is in. `rtnl` is of the host.
     fn complete(&self, host: &NetNs, rtnl: &mut Rtnl) -> Result<IfIndex, Error> {
         let mut inner = Rtnl::open()?;
         let there = Contents::read(&mut inner)?;
@@ -169,7 +171,7 @@ impl<'a> Site<'a> {
         salt: u32,
         rtnl: &mut Rtnl,
     ) -> Result<IfIndex, Error> {
-        let knows_ipv6 = prepare_ipv6()?;
+        let knows_ipv6 = prepare_ipv6(self.proc)?;
         let tap = match links.tap {
             Some(tap) => tap,
             None => self.create_tap()?,
@@ -199,7 +201,7 @@ impl<'a> Site<'a> {
         });
         match configured {
             Err(error) if tells_of_ipv6_that_is_off(&error) => {
-                set_ipv6_setting(ALL, Ipv6Setting::DisableIpv6, 0)?;
+                set_ipv6_setting_by(self.proc, ALL, Ipv6Setting::DisableIpv6, 0)?;
                 rtnl.apply(|changes| self.configure(changes, tap, uplink, knows_ipv6))?;
             }
             result => result?,
@@ -263,6 +265,12 @@ impl<'a> Site<'a> {
     }
 }
 
+/// Goes to a namespace and opens its links.
+fn open_there(journey: &mut Journey, netns: &NetNs) -> Result<Rtnl, Error> {
+    journey.enter(netns)?;
+    Rtnl::open()
+}
+
 /// The index of the link that leads to a namespace, by owner and number: far
 /// from those that the kernel gives, and close together.
 pub(super) fn index_of(owner: &Owner, slot: u32, salt: u32) -> IfIndex {
@@ -275,12 +283,9 @@ pub(super) fn index_of(owner: &Owner, slot: u32, salt: u32) -> IfIndex {
 }
 
 /// Has IPv6 route in a new namespace. `false` if the kernel has none at all.
-/// A look at `/proc/sys/net` takes longer the more namespaces there are.
-fn prepare_ipv6() -> Result<bool, Error> {
-    match set_ipv6_setting(ALL, Ipv6Setting::Forwarding, 1) {
-        Err(error) if error.is_not_found() || matches!(error, Error::Unsupported { .. }) => {
-            Ok(false)
-        }
+fn prepare_ipv6(proc: &OwnProc) -> Result<bool, Error> {
+    match set_ipv6_setting_by(proc, ALL, Ipv6Setting::Forwarding, 1) {
+        Err(Error::Unsupported { .. }) => Ok(false),
         result => result.map(|()| true),
     }
 }

@@ -1,6 +1,7 @@
 //! The example `clones` does what it says.
 
-use std::process::Command;
+use std::path::PathBuf;
+use std::process::{Command, Output};
 
 use libtest_mimic::Trial;
 
@@ -8,15 +9,20 @@ use crate::agent;
 use crate::support::trials;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    trials![
+    let mut trials = trials![
         clones_of_the_example_are_reached_and_removed,
         example_refuses_what_it_does_not_know,
-    ]
+    ];
+    trials.extend(trials![needs ["strace"]: clones_need_no_proc_of_their_own]);
+    trials
 }
 
-fn clones(arguments: &[&str]) -> std::process::Output {
-    let program = agent::program().with_file_name("clones");
-    Command::new(program).args(arguments).output().unwrap()
+fn program() -> PathBuf {
+    agent::program().with_file_name("clones")
+}
+
+fn clones(arguments: &[&str]) -> Output {
+    Command::new(program()).args(arguments).output().unwrap()
 }
 
 fn clones_of_the_example_are_reached_and_removed() {
@@ -35,6 +41,23 @@ fn clones_of_the_example_are_reached_and_removed() {
     ] {
         assert_eq!(words.matches(drawn).count(), 2, "{drawn}: {words}");
     }
+}
+
+/// Linux before 5.2, or who may not mount it.
+fn clones_need_no_proc_of_their_own() {
+    let inject = ["-e", "inject=fsopen:error=ENOSYS"];
+    let output = Command::new("strace")
+        .args(["-f", "-e", "signal=none", "-e", "trace=fsopen"])
+        .args(inject)
+        .arg(program())
+        .args(["--count", "2", "--sample", "2"])
+        .output()
+        .unwrap();
+    let refused = String::from_utf8_lossy(&output.stderr)
+        .matches("(INJECTED)")
+        .count();
+    assert!(refused > 0, "{output:?}");
+    assert!(output.status.success(), "{output:?}");
 }
 
 fn example_refuses_what_it_does_not_know() {
