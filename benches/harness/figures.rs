@@ -117,6 +117,12 @@ fn quantile(sorted: &[Duration], hundredth: usize) -> Duration {
         .unwrap_or_default()
 }
 
+/// What each of these took.
+pub(crate) fn mean(times: &[Duration]) -> Duration {
+    let count = u32::try_from(times.len()).unwrap_or(u32::MAX);
+    times.iter().sum::<Duration>() / count.max(1)
+}
+
 /// Measures all cases in turn, round by round, after one round that warms up.
 pub(crate) fn compare(cases: &mut [Box<dyn Case>], rounds: usize) -> Result<Vec<Measured>> {
     let mut taken: Vec<Vec<Figure>> = cases.iter().map(|case| case.figures()).collect();

@@ -1,9 +1,14 @@
 //! What was sent, sent again over bare sockets.
 
+use std::fs;
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use netlink_sys::{Socket, SocketAddr, protocols};
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 use tapwire::recording::{self, Sent};
 use tapwire::sys::Protocol;
 
@@ -13,6 +18,43 @@ use super::Result;
 pub(crate) struct Floor {
     netfilter: Bare,
     route: Bare,
+}
+
+/// A `/proc` of its own for what is written in new namespaces, renewed after a
+/// few; or else the one of all.
+#[derive(Default)]
+pub(crate) struct Proc {
+    mount: Option<OwnedFd>,
+    written: usize,
+}
+
+impl Proc {
+    /// `path` is relative to `/proc`.
+    pub(crate) fn write(&mut self, path: &str, value: &str) -> Result<()> {
+        if self.written.is_multiple_of(NAMESPACES) {
+            self.mount = Self::mount().ok();
+        }
+        self.written += 1;
+        let file = match &self.mount {
+            Some(mount) => openat(mount, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?,
+            None => fs::OpenOptions::new()
+                .write(true)
+                .open(Path::new("/proc").join(path))?
+                .into(),
+        };
+        rustix::io::write(file, value.as_bytes())?;
+        Ok(())
+    }
+
+    fn mount() -> rustix::io::Result<OwnedFd> {
+        let context = fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        fsconfig_create(context.as_fd())?;
+        fsmount(
+            context.as_fd(),
+            FsMountFlags::FSMOUNT_CLOEXEC,
+            MountAttrFlags::empty(),
+        )
+    }
 }
 
 /// What an operation sends, to be sent again.
@@ -245,6 +287,9 @@ fn kind(message: &[u8]) -> u16 {
 fn be32(bytes: &[u8]) -> u32 {
     u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
 }
+
+/// So many are told by one `/proc`.
+const NAMESPACES: usize = 64;
 
 const HEADER: usize = 16;
 

@@ -7,7 +7,7 @@ use tapwire::route::Rtnl;
 use tapwire::sys::{Protocol, TapOptions};
 use tapwire::{Attachment, Guest, Host, Mac};
 
-use crate::harness::figures::{Case, Figure};
+use crate::harness::figures::{Case, Figure, mean};
 use crate::harness::floor::{Floor, Replay};
 use crate::harness::{Mode, Result, inside, time};
 use crate::twin::Twin;
@@ -169,8 +169,4 @@ impl Case for Routed {
             [detached, raw_detached],
         ])
     }
-}
-
-fn mean(times: &[Duration]) -> Duration {
-    times.iter().sum::<Duration>() / u32::try_from(times.len()).unwrap_or(u32::MAX)
 }

@@ -13,8 +13,8 @@ use tapwire::route::{Address, LinkChange, NewLink, Route, Rtnl};
 use tapwire::sys::{NetNs, TapOptions};
 use tapwire::{Connection, Guest, Host, IfIndex, IfName, Owner};
 
-use crate::clones::{GONE, SNAPSHOT};
-use crate::harness::figures::{Case, Figure, Measured};
+use crate::clones::{GONE, ROW, SNAPSHOT, counted};
+use crate::harness::figures::{Case, Figure, Measured, mean};
 use crate::harness::floor::{Floor, Replay};
 use crate::harness::{Result, inside, time};
 
@@ -41,40 +41,44 @@ pub(crate) fn report(lines: &[Measured]) {
 struct Networks {
     netns: NetNs,
     host: Host,
-    /// One that comes before, as with other clones.
-    guests: [Guest; 2],
+    guests: Vec<Guest>,
     floor: Floor,
-    inside: Replay,
-    outside: Replay,
+    /// Of each network: what is sent in its namespace, and outside.
+    sent: Vec<[Replay; 2]>,
+    /// What is sent for all of them to go.
     gone: Replay,
 }
 
 impl Networks {
+    /// As many come in a row as of other clones.
     fn new() -> Result<Self> {
         let netns = NetNs::new()?;
-        let guest = |name| -> Result<Guest> {
+        let guest = |place| -> Result<Guest> {
             let connection = Connection::Namespaced(SNAPSHOT.parse()?);
-            Ok(Guest::new(name)?.connection(connection))
+            Ok(Guest::new(&format!("clone-{place}"))?.connection(connection))
         };
-        let guests = [guest("first")?, guest("second")?];
-        let (host, floor, [inside, outside, gone]) = inside(&netns, || {
+        let guests = (0..=ROW).map(guest).collect::<Result<Vec<_>>>()?;
+        let (host, floor, sent, gone) = inside(&netns, || {
             let host = Host::open(Owner::new("bv")?)?;
-            let ((), inside) = Replay::record(|| {
-                in_a_namespace(|| inside_its_namespace(&netns))?;
-                Ok(())
-            })?;
-            let outside = Replay::record(outside_of_it)?.1;
-            let gone = Replay::record(take_away)?.1;
-            NetNs::remove_named(NAMESPACE)?;
-            Ok((host, Floor::open()?, [inside, outside, gone]))
+            let record = |place| -> Result<[Replay; 2]> {
+                let network = Network { place };
+                let ((), within) = Replay::record(|| {
+                    network.in_its_namespace(|| network.inside_its_namespace(&netns))
+                })?;
+                let ((), outside) = Replay::record(|| network.outside_of_it())?;
+                Ok([within, outside])
+            };
+            let sent = (0..=ROW).map(record).collect::<Result<Vec<_>>>()?;
+            let ((), gone) = Replay::record(|| take_away(sent.len()))?;
+            remove_names(sent.len())?;
+            Ok((host, Floor::open()?, sent, gone))
         })?;
         Ok(Self {
             netns,
             host,
             guests,
             floor,
-            inside,
-            outside,
+            sent,
             gone,
         })
     }
@@ -83,15 +87,18 @@ impl Networks {
         let Self {
             netns,
             host,
-            guests: [first, second],
+            guests,
             ..
         } = self;
         inside(netns, || {
-            host.attach(first)?;
-            let took = time(|| host.attach(second))?;
-            host.detach_all(&[first.name().as_str(), second.name().as_str()])?;
+            let mut took = Vec::new();
+            for guest in guests.iter() {
+                took.push(time(|| host.attach(guest))?);
+            }
+            let names: Vec<&str> = guests.iter().map(|guest| guest.name().as_str()).collect();
+            host.detach_all(&names)?;
             thread::sleep(GONE);
-            Ok(took)
+            Ok(mean(counted(&took)))
         })
     }
 
@@ -99,27 +106,23 @@ impl Networks {
         let Self {
             netns,
             floor,
-            inside: within,
-            outside,
+            sent,
             gone,
             ..
         } = self;
         inside(netns, || {
-            let mut make = |floor: &mut Floor| -> Result<Duration> {
+            let mut took = Vec::new();
+            for (place, [within, outside]) in sent.iter_mut().enumerate() {
                 let start = Instant::now();
-                in_a_namespace(|| Floor::open()?.replay(within).map(drop))?;
+                let network = Network { place };
+                network.in_its_namespace(|| Floor::open()?.replay(within).map(drop))?;
                 floor.replay(outside)?;
-                let took = start.elapsed();
-                floor.replay(gone)?;
-                NetNs::remove_named(NAMESPACE)?;
-                Ok(took)
-            };
-            // It comes in a row, too.
-            make(floor)?;
+                took.push(start.elapsed());
+            }
+            floor.replay(gone)?;
+            remove_names(sent.len())?;
             thread::sleep(GONE);
-            let took = make(floor)?;
-            thread::sleep(GONE);
-            Ok(took)
+            Ok(mean(counted(&took)))
         })
     }
 }
@@ -134,18 +137,128 @@ impl Case for Networks {
     }
 }
 
-/// Makes a namespace with a TAP, does `work` there, and gives it its name.
-fn in_a_namespace(work: impl FnOnce() -> Result<()> + Send) -> Result<()> {
-    let made = NetNs::journey(|journey| {
-        let make = || -> Result<()> {
-            journey.found()?;
-            tap()?;
-            work()?;
-            Ok(journey.name(NAMESPACE)?)
+/// One of vHive's networks.
+#[derive(Debug, Clone, Copy)]
+struct Network {
+    place: usize,
+}
+
+impl Network {
+    /// Makes a namespace with a TAP, does `work` there, and gives it its name.
+    fn in_its_namespace(self, work: impl FnOnce() -> Result<()> + Send) -> Result<()> {
+        let made = NetNs::journey(|journey| {
+            let make = || -> Result<()> {
+                journey.found()?;
+                tap()?;
+                work()?;
+                Ok(journey.name(&self.name())?)
+            };
+            make().map_err(|error| crate::harness::words(&*error))
+        })?;
+        Ok(made?)
+    }
+
+    /// Rules, and links with addresses and routes.
+    fn inside_its_namespace(self, host: &NetNs) -> Result<()> {
+        let [near, far] = self.ends()?;
+        let [tap, uplink] = [TAP_INDEX, NEAR_INDEX].map(IfIndex::new);
+        let (tap, uplink, other) = (tap?, uplink?, self.far_index()?);
+        let table = Table::new(Family::IP, Name::new("nat")?);
+        let chain = |name, hook| -> Result<Chain> {
+            let chain = Chain::base(&table, Name::new(name)?, ChainType::NAT, hook, 0);
+            Ok(chain.policy(Policy::ACCEPT))
         };
-        make().map_err(|error| crate::harness::words(&*error))
-    })?;
-    Ok(made?)
+        let postrouting = chain("POSTROUTING", Hook::POSTROUTING)?;
+        let prerouting = chain("PREROUTING", Hook::PREROUTING)?;
+        let leaves = Rule::new(&postrouting).matching(meta::oifname().equal(near));
+        let enters = Rule::new(&prerouting).matching(meta::iifname().equal(near));
+        let clone = self.address(CLONE);
+        let mut batch = Batch::new();
+        batch
+            .create(&table)
+            .create(&postrouting)
+            .create(&prerouting);
+        batch.add(
+            &leaves
+                .matching(ip::saddr().equal(GUEST))
+                .snat(IpAddr::V4(clone), None),
+        );
+        batch.add(
+            &enters
+                .matching(ip::daddr().equal(clone))
+                .dnat(IpAddr::V4(GUEST), None),
+        );
+        Nft::open()?.commit(&mut batch)?;
+        Rtnl::open()?.apply(|changes| {
+            let pair = NewLink::veth(near, far).index(uplink).peer_index(other);
+            changes.add_link(&pair.peer_netns(host));
+            changes.replace_address(&Address::new(tap, net(GATEWAY, 24)));
+            changes.set_link(&LinkChange::new(tap).up());
+            let address = net(self.address(NEAR_ADDRESS), 30);
+            changes.replace_address(&Address::new(uplink, address));
+            changes.set_link(&LinkChange::new(uplink).up());
+            let out = Route::new(net(Ipv4Addr::UNSPECIFIED, 0));
+            let out = out.via(IpAddr::V4(self.address(FAR_ADDRESS)));
+            changes.replace_route(&out.dev(uplink));
+        })?;
+        Ok(())
+    }
+
+    /// The other end of the pair, the way to the clone, and its rules.
+    fn outside_of_it(self) -> Result<()> {
+        let (uplink, [_, far]) = ("lo".parse::<IfName>()?, self.ends()?);
+        let index = self.far_index()?;
+        let table = |name| Ok::<_, tapwire::Error>(Table::new(Family::IP, Name::new(name)?));
+        let (filter, nat) = (table("filter")?, table("nat")?);
+        let base = |table, name, kind, hook| -> Result<Chain> {
+            let chain = Chain::base(table, Name::new(name)?, kind, hook, 0);
+            Ok(chain.policy(Policy::ACCEPT))
+        };
+        let forward = base(&filter, "vhive-forward", ChainType::FILTER, Hook::FORWARD)?;
+        let masq = base(&nat, "vhive-masq", ChainType::NAT, Hook::POSTROUTING)?;
+        let mut batch = Batch::new();
+        batch.add(&filter).add(&nat).add(&forward).add(&masq);
+        for (from, to) in [(far, uplink), (uplink, far)] {
+            let rule = Rule::new(&forward).matching(meta::iifname().equal(from));
+            batch.add(&rule.matching(meta::oifname().equal(to)).accept());
+        }
+        let leaves = Rule::new(&masq).matching(meta::iifname().equal(far));
+        batch.add(&leaves.matching(meta::oifname().equal(uplink)).masquerade());
+        Nft::open()?.commit(&mut batch)?;
+        Rtnl::open()?.apply(|changes| {
+            let address = net(self.address(FAR_ADDRESS), 30);
+            changes.replace_address(&Address::new(index, address));
+            changes.set_link(&LinkChange::new(index).up());
+            let way = Route::new(net(self.address(CLONE), 32));
+            let way = way.via(IpAddr::V4(self.address(NEAR_ADDRESS)));
+            changes.replace_route(&way.dev(index));
+        })?;
+        Ok(())
+    }
+
+    fn name(self) -> String {
+        format!("bvhive{}", self.place)
+    }
+
+    /// The pair: the end in the namespace, and the host's.
+    fn ends(self) -> Result<[IfName; 2]> {
+        let place = self.place;
+        Ok([
+            format!("veth{place}-0").parse()?,
+            format!("veth{place}-1").parse()?,
+        ])
+    }
+
+    fn far_index(self) -> Result<IfIndex> {
+        Ok(IfIndex::new(FAR_INDEX + u32::try_from(self.place)?)?)
+    }
+
+    /// Of the network that comes so many places after that of `first`.
+    fn address(self, first: Ipv4Addr) -> Ipv4Addr {
+        let [a, b, c, d] = first.octets();
+        let step = u8::try_from(self.place * 4).unwrap_or(u8::MAX);
+        Ipv4Addr::new(a, b, c, d + step)
+    }
 }
 
 /// The TAP of the snapshot's name.
@@ -157,93 +270,14 @@ fn tap() -> Result<()> {
     Ok(())
 }
 
-/// Rules, and links with addresses and routes.
-fn inside_its_namespace(host: &NetNs) -> Result<()> {
-    let (near, far): (IfName, IfName) = (NEAR.parse()?, FAR.parse()?);
-    let [tap, uplink, other] = [TAP_INDEX, NEAR_INDEX, FAR_INDEX].map(IfIndex::new);
-    let (tap, uplink, other) = (tap?, uplink?, other?);
-    let table = Table::new(Family::IP, Name::new("nat")?);
-    let chain = |name, hook| -> Result<Chain> {
-        let chain = Chain::base(&table, Name::new(name)?, ChainType::NAT, hook, 0);
-        Ok(chain.policy(Policy::ACCEPT))
-    };
-    let postrouting = chain("POSTROUTING", Hook::POSTROUTING)?;
-    let prerouting = chain("PREROUTING", Hook::PREROUTING)?;
-    let leaves = Rule::new(&postrouting).matching(meta::oifname().equal(near));
-    let enters = Rule::new(&prerouting).matching(meta::iifname().equal(near));
-    let mut batch = Batch::new();
-    batch
-        .create(&table)
-        .create(&postrouting)
-        .create(&prerouting);
-    batch.add(
-        &leaves
-            .matching(ip::saddr().equal(GUEST))
-            .snat(IpAddr::V4(CLONE), None),
-    );
-    batch.add(
-        &enters
-            .matching(ip::daddr().equal(CLONE))
-            .dnat(IpAddr::V4(GUEST), None),
-    );
-    Nft::open()?.commit(&mut batch)?;
+fn take_away(networks: usize) -> Result<()> {
+    let links = (0..networks).map(|place| Network { place }.far_index());
+    let links = links.collect::<Result<Vec<_>>>()?;
     Rtnl::open()?.apply(|changes| {
-        let pair = NewLink::veth(near, far).index(uplink).peer_index(other);
-        changes.add_link(&pair.peer_netns(host));
-        changes.replace_address(&Address::new(tap, net(GATEWAY, 24)));
-        changes.set_link(&LinkChange::new(tap).up());
-        changes.replace_address(&Address::new(uplink, net(NEAR_ADDRESS, 30)));
-        changes.set_link(&LinkChange::new(uplink).up());
-        let out = Route::new(net(Ipv4Addr::UNSPECIFIED, 0)).via(IpAddr::V4(FAR_ADDRESS));
-        changes.replace_route(&out.dev(uplink));
+        for link in links {
+            changes.delete_link(link);
+        }
     })?;
-    Ok(())
-}
-
-/// The other end of the pair, the way to the clone, and its rules.
-fn outside_of_it() -> Result<()> {
-    let (uplink, far): (IfName, IfName) = ("lo".parse()?, FAR.parse()?);
-    let index = IfIndex::new(FAR_INDEX)?;
-    let table = |name| Ok::<_, tapwire::Error>(Table::new(Family::IP, Name::new(name)?));
-    let (filter, nat) = (table("filter")?, table("nat")?);
-    let accept = |chain: Chain| chain.policy(Policy::ACCEPT);
-    let forward = Name::new("vhive-forward")?;
-    let forward = accept(Chain::base(
-        &filter,
-        forward,
-        ChainType::FILTER,
-        Hook::FORWARD,
-        0,
-    ));
-    let masq = Name::new("vhive-masq")?;
-    let masq = accept(Chain::base(
-        &nat,
-        masq,
-        ChainType::NAT,
-        Hook::POSTROUTING,
-        0,
-    ));
-    let mut batch = Batch::new();
-    batch.add(&filter).add(&nat).add(&forward).add(&masq);
-    for (from, to) in [(far, uplink), (uplink, far)] {
-        let rule = Rule::new(&forward).matching(meta::iifname().equal(from));
-        batch.add(&rule.matching(meta::oifname().equal(to)).accept());
-    }
-    let leaves = Rule::new(&masq).matching(meta::iifname().equal(far));
-    batch.add(&leaves.matching(meta::oifname().equal(uplink)).masquerade());
-    Nft::open()?.commit(&mut batch)?;
-    Rtnl::open()?.apply(|changes| {
-        changes.replace_address(&Address::new(index, net(FAR_ADDRESS, 30)));
-        changes.set_link(&LinkChange::new(index).up());
-        let way = Route::new(net(CLONE, 32)).via(IpAddr::V4(NEAR_ADDRESS));
-        changes.replace_route(&way.dev(index));
-    })?;
-    Ok(())
-}
-
-fn take_away() -> Result<()> {
-    let far = IfIndex::new(FAR_INDEX)?;
-    Rtnl::open()?.apply(|changes| changes.delete_link(far))?;
     let mut batch = Batch::new();
     for name in ["filter", "nat"] {
         batch.delete(&Table::new(Family::IP, Name::new(name)?));
@@ -252,14 +286,18 @@ fn take_away() -> Result<()> {
     Ok(())
 }
 
+fn remove_names(networks: usize) -> Result<()> {
+    for place in 0..networks {
+        NetNs::remove_named(&Network { place }.name())?;
+    }
+    Ok(())
+}
+
 fn net(address: Ipv4Addr, prefix: u8) -> ipnet::IpNet {
     ipnet::Ipv4Net::new_assert(address, prefix).into()
 }
 
-const NAMESPACE: &str = "bvhive0";
 const TAP: &str = "tap0";
-const NEAR: &str = "veth0-0";
-const FAR: &str = "veth0-1";
 const TAP_INDEX: u32 = 2;
 const NEAR_INDEX: u32 = 3;
 const FAR_INDEX: u32 = 77_777;
