@@ -18,8 +18,10 @@ pub enum Connection {
     Routed,
     /// A copy of a snapshot, many of which have the same addresses: the
     /// address of its own is written into its packets where they enter the
-    /// host, and the one that it believes in where they leave to it. Neither
-    /// a namespace nor a second connection to be tracked.
+    /// host, and the one that it believes in where they leave to it. So is the
+    /// host's for that of the gateway in which it believes, which may be
+    /// somebody else's elsewhere. Neither a namespace nor a second connection
+    /// to be tracked.
     Rewritten(Snapshot),
     /// A copy of a snapshot in a network namespace of its own, where the TAP
     /// has the snapshot's name, and whose far end is a veth pair.

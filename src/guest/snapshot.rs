@@ -147,6 +147,26 @@ impl Snapshot {
         self.ipv6.map(|(_, gateway)| gateway)
     }
 
+    pub(crate) fn without_ipv6(&self) -> Self {
+        Self {
+            ipv6: None,
+            ..self.clone()
+        }
+    }
+
+    /// The gateway, if it is the host by an address that can be rewritten: of a
+    /// link-local one the VM takes answers from the link alone.
+    pub(crate) fn translated_gateway_ipv6(&self) -> Option<Ipv6Addr> {
+        let gateway = self.gateway_ipv6();
+        gateway.filter(|gateway| !gateway.is_unicast_link_local())
+    }
+
+    /// The link-local gateway, which the host has to have itself.
+    pub(crate) fn link_local_gateway(&self) -> Option<Ipv6Addr> {
+        let gateway = self.gateway_ipv6();
+        gateway.filter(Ipv6Addr::is_unicast_link_local)
+    }
+
     /// The MAC address by which the VM knows its gateway.
     pub fn current_gateway_mac(&self) -> Mac {
         self.gateway_mac

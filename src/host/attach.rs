@@ -1,6 +1,6 @@
 //! Guests come and go.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::slice;
 
@@ -8,8 +8,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::Host;
 use crate::error::{Conflict, Error};
-use crate::guest::{Attachment, Connection, Guest};
-use crate::route::RouteKind;
+use crate::guest::{Attachment, Guest};
 
 /// Others may change the ruleset before a claim is committed, so many times.
 pub(super) const CLAIM_ATTEMPTS: u32 = 32;
@@ -27,7 +26,7 @@ impl Host {
     /// # Errors
     /// [`Error::Conflict`] if the guest is attached with another MAC or
     /// connection, or if its network is routed elsewhere already (names the
-    /// route), or if a guest [elsewhere](Connection::Elsewhere) has another
+    /// route), or if a guest [elsewhere](crate::Connection::Elsewhere) has another
     /// guest's address; [`Error::Absent`] if it has an interface that is not
     /// there, or if packets are to leave behind an address that the
     /// host does not have; [`Error::Full`] if the guests' networks are used
@@ -132,62 +131,16 @@ impl Host {
             capacity,
         })?;
         let claim = self.networks.attachment(&self.owner, guest, slot)?;
-        self.check_place(&claim, &mut HashSet::new())?;
+        self.check_place(&claim)?;
         Ok(claim)
     }
 
     /// Makes sure that nothing of what a new guest needs is somebody else's.
-    pub(super) fn check_place(
-        &mut self,
-        guest: &Attachment,
-        checked: &mut HashSet<IpAddr>,
-    ) -> Result<(), Error> {
+    pub(super) fn check_place(&mut self, guest: &Attachment) -> Result<(), Error> {
         if let Some(place) = guest.elsewhere() {
             return self.check_elsewhere(guest, place);
         }
-        self.check_unrouted(guest)?;
-        self.check_gateways(guest, checked)
-    }
-
-    /// Makes sure that the gateway in which a clone believes is nobody else:
-    /// the host would take itself for that one from then on. Once there is
-    /// another clone that believes in it, it is the host itself. Those that
-    /// are `checked` need not be looked at again.
-    fn check_gateways(
-        &mut self,
-        guest: &Attachment,
-        checked: &mut HashSet<IpAddr>,
-    ) -> Result<(), Error> {
-        let Connection::Rewritten(snapshot) = guest.connection() else {
-            return Ok(());
-        };
-        let gateways = [
-            Some(IpAddr::from(snapshot.gateway_ipv4())),
-            snapshot.gateway_ipv6().map(IpAddr::from),
-        ];
-        for gateway in gateways.into_iter().flatten() {
-            let is_fine = is_link_local(gateway) || self.known.is_gateway(gateway);
-            if is_fine || !checked.insert(gateway) {
-                continue;
-            }
-            let Some(route) = self.rtnl.route_to(gateway)? else {
-                continue;
-            };
-            // Of a gateway that another handle has just made, the kernel may
-            // know the way to its link before it knows the address as local.
-            let link = match route.index() {
-                Some(index) => self.rtnl.link_at(index)?,
-                None => None,
-            };
-            let is_own = link.is_some_and(|link| self.slot_of(&link).is_some());
-            let is_elsewhere = route.route_kind() != RouteKind::LOCAL && !is_own;
-            if route.destination().prefix_len() != 0 && is_elsewhere {
-                let holder = format!("the route {}", route.destination());
-                let wanted = format!("gateway {gateway} of a snapshot");
-                return Err(Conflict::new(wanted, holder).into());
-            }
-        }
-        Ok(())
+        self.check_unrouted(guest)
     }
 
     /// Makes sure that nobody routes the guest's network elsewhere: ours
@@ -227,10 +180,6 @@ impl Host {
             self.netns.run(work)?
         }
     }
-}
-
-fn is_link_local(address: IpAddr) -> bool {
-    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
 /// Whether another has changed something, or taken a table away.

@@ -113,7 +113,6 @@ impl Host {
         let capacity = self.networks.guests();
         let mut slots = self.known.free_slots(capacity);
         let mut placed = Vec::with_capacity(guests.len());
-        let mut checked = HashSet::new();
         for (guest, before) in guests {
             let wanted = if let Some(attached) = &before {
                 check_same(guest, attached)?;
@@ -124,7 +123,7 @@ impl Host {
                     capacity,
                 })?;
                 let place = self.networks.attachment(&self.owner, guest, slot)?;
-                self.check_place(&place, &mut checked)?;
+                self.check_place(&place)?;
                 place
             };
             placed.push((wanted, before));

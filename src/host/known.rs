@@ -27,9 +27,6 @@ pub(super) struct Known {
     naming: HashMap<Box<str>, BTreeSet<u32>>,
     /// No slot below is free.
     lowest_free: u32,
-    /// The gateways that guests have, and those in which rewritten clones
-    /// believe; how many do.
-    gateways: HashMap<IpAddr, usize>,
     /// The claimed ports, and where they lead; of several guests the first.
     exposures: foldhash::HashMap<Key, SocketAddr>,
     /// Those of which the kernel knows more than where they lead, or which are
@@ -136,11 +133,6 @@ impl Known {
         self.on_loopback.iter().any(|&address| guest.has(address))
     }
 
-    /// Whether a guest has this gateway, or a rewritten clone believes in it.
-    pub(super) fn is_gateway(&self, address: IpAddr) -> bool {
-        self.gateways.contains_key(&address)
-    }
-
     pub(super) fn attached(&mut self, guest: Attachment) {
         if let Some(before) = self.guests.get(&guest.slot).cloned() {
             self.forget(&before);
@@ -148,10 +140,6 @@ impl Known {
         for peer in guest.policy().peers() {
             let naming = self.naming.entry(peer.as_str().into()).or_default();
             naming.insert(guest.slot);
-        }
-        for gateway in gateways(&guest) {
-            let count = self.gateways.entry(gateway).or_default();
-            *count = count.saturating_add(1);
         }
         self.by_name.insert(guest.name().into(), guest.slot);
         for address in guest.addresses() {
@@ -174,14 +162,6 @@ impl Known {
         for peer in guest.policy().peers() {
             if let Some(naming) = self.naming.get_mut(peer.as_str()) {
                 naming.remove(&guest.slot);
-            }
-        }
-        for gateway in gateways(&guest) {
-            if let Entry::Occupied(mut count) = self.gateways.entry(gateway) {
-                *count.get_mut() = count.get().saturating_sub(1);
-                if *count.get() == 0 {
-                    count.remove();
-                }
             }
         }
         self.by_name.remove(guest.name());
@@ -477,20 +457,6 @@ impl Host {
         let mac = neighbour.and_then(Neighbour::mac).unwrap_or(derived.mac);
         Ok(Attachment { mac, ..derived })
     }
-}
-
-/// The gateways of a guest: its own, and those in which a rewritten clone
-/// believes.
-fn gateways(guest: &Attachment) -> impl Iterator<Item = IpAddr> + use<> {
-    let own = [guest.gateway_ipv4.into(), guest.gateway_ipv6.into()];
-    let inner = match guest.connection() {
-        Connection::Rewritten(snapshot) => [
-            Some(snapshot.gateway_ipv4().into()),
-            snapshot.gateway_ipv6().map(IpAddr::from),
-        ],
-        _ => [None, None],
-    };
-    own.into_iter().chain(inner.into_iter().flatten())
 }
 
 /// How the loopback addresses of IPv4 begin.

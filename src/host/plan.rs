@@ -158,7 +158,6 @@ impl Host {
             .filter_map(|name| self.known.guest_of_name(name))
             .collect();
         let mut inside = self.lacking_namespaced(&attached)?;
-        let mut checked = HashSet::new();
         for guest in wanted.guests() {
             self.check_sources(guest.policy().egress())?;
             if let Some(attached) = self.known.guest_of_name(guest.name().as_str()) {
@@ -191,7 +190,7 @@ impl Host {
                 }
             };
             check_kind(&place, links.get(place.tap.as_str()).copied())?;
-            self.check_place(&place, &mut checked)?;
+            self.check_place(&place)?;
             homes.push(Home {
                 place,
                 is_new: true,

@@ -1,11 +1,11 @@
 //! A guest's TAP and everything on it.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
 
 use super::Host;
 use super::attach::networks_of;
@@ -273,23 +273,21 @@ fn enable_ipv6(guest: &Attachment) -> Result<(), Error> {
 /// clone knows the gateway of its snapshot only. It would cost each change of
 /// any link three routes more to look through.
 fn speaks_by_its_gateway(guest: &Attachment) -> bool {
-    let is_link_local = |gateway: Ipv6Addr| gateway.is_unicast_link_local();
     match guest.connection() {
         Connection::Routed | Connection::Elsewhere(_) => false,
         Connection::Namespaced(_) => true,
-        Connection::Rewritten(snapshot) => !snapshot.gateway_ipv6().is_some_and(is_link_local),
+        Connection::Rewritten(snapshot) => snapshot.link_local_gateway().is_none(),
     }
 }
 
-/// The addresses of a guest's TAP with their prefixes. A clone looks for the
-/// gateway in which it believes as well.
+/// The addresses of a guest's TAP with their prefixes. A clone whose gateway is
+/// link-local looks for that one as well.
 pub(super) fn gateways_of(guest: &Attachment) -> Vec<IpNet> {
     let [(_, ipv4), (_, ipv6)] = networks_of(guest);
     let mut gateways = vec![ipv4, ipv6];
     if let Connection::Rewritten(snapshot) = guest.connection() {
-        gateways.push(Ipv4Net::new_assert(snapshot.gateway_ipv4(), 32).into());
-        let gateway = snapshot.gateway_ipv6();
-        gateways.extend(gateway.map(|it| IpNet::V6(Ipv6Net::new_assert(it, 128))));
+        let gateway = snapshot.link_local_gateway().map(IpAddr::V6);
+        gateways.extend(gateway.map(IpNet::from));
     }
     gateways
 }

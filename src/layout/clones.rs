@@ -1,6 +1,7 @@
 //! Clones as elements of the owner's sets and maps.
 
 use std::collections::HashMap;
+use std::net::Ipv6Addr;
 
 use super::policy::take_tap;
 use super::{Layout, Listing};
@@ -11,14 +12,14 @@ use crate::types::IfName;
 
 /// What is known of clones. The maps of rewritten ones are keyed by the clone's
 /// TAP and the address that is rewritten, so that a packet with another stays
-/// as it is.
+/// as it is. They hold the clone and its gateway, which is the host.
 #[derive(Debug)]
 pub(crate) struct CloneMaps {
-    /// TAP . address in which the clone believes : the one that it has.
+    /// TAP . address in which the clone believes : the one that the host knows.
     pub(super) clone4: Set,
     pub(super) clone6: Set,
-    /// TAP . address that the clone has : the one in which it believes. The
-    /// comments hold the snapshot.
+    /// TAP . address that the host knows : the one in which the clone believes.
+    /// The comments of clones hold the snapshot.
     pub(super) inner4: Set,
     pub(super) inner6: Set,
     /// The same as the first ones of IPv4, for ARP.
@@ -34,7 +35,8 @@ impl CloneMaps {
     pub(super) fn new(table: &Table, arp: &Table, guests: u32) -> Self {
         let map = |table, name, address| {
             let key = [DataType::IFNAME, address];
-            Set::map(table, Name::constant(name), &key, &[address]).size(guests)
+            let set = Set::map(table, Name::constant(name), &key, &[address]);
+            set.size(guests.saturating_mul(OF_EACH))
         };
         let inside = |name| Set::new(table, Name::constant(name), &[DataType::IFNAME]).size(guests);
         let (ipv4, ipv6) = (DataType::IPV4_ADDR, DataType::IPV6_ADDR);
@@ -100,12 +102,26 @@ impl CloneMaps {
         let inner = Element::new((tap, own)).data(inner);
         put(&self.inner_arp, inner.clone().comment(name));
         put(&self.inner4, inner.comment(Comment::new(&notes4)?));
+        let (own, inner) = (guest.gateway_ipv4, snapshot.gateway_ipv4());
+        let believed = Element::new((tap, inner)).data(own);
+        put(&self.clone_arp, believed.clone());
+        put(&self.clone4, believed);
+        let gateway = Element::new((tap, own)).data(inner);
+        put(&self.inner_arp, gateway.clone());
+        put(&self.inner4, gateway);
         if let Some(net) = snapshot.ipv6_net() {
             let (own, inner) = (guest.ipv6, net.addr());
             let clone = Element::new((tap, inner)).data(own).comment(name);
             put(&self.clone6, clone);
             let inner = Element::new((tap, own)).data(inner);
             put(&self.inner6, inner.comment(Comment::new(&notes6)?));
+        }
+        if let Some(inner) = snapshot.translated_gateway_ipv6() {
+            let own = guest.gateway_ipv6;
+            for to in [inner, solicited_node(inner)] {
+                put(&self.clone6, Element::new((tap, to)).data(own));
+            }
+            put(&self.inner6, Element::new((tap, own)).data(inner));
         }
         Ok(())
     }
@@ -148,16 +164,24 @@ fn snapshots(listing: &Listing, ipv4: &Set, ipv6: &Set) -> HashMap<IfName, Snaps
 /// A snapshot in the comments of two elements, of which one would not hold
 /// it: what it says of IPv4, and of IPv6.
 fn notes(snapshot: &Snapshot) -> (String, String) {
-    let ipv6 = match (snapshot.ipv6_net(), snapshot.gateway_ipv6()) {
-        (Some(net), Some(gateway)) => format!("{net} via {gateway}"),
-        _ => String::new(),
-    };
-    let both = snapshot.to_string();
-    match both.strip_suffix(&*ipv6).filter(|_| !ipv6.is_empty()) {
-        Some(ipv4) => (format!("{}{AND_MORE}", ipv4.trim_end()), ipv6),
-        None => (both, ipv6),
+    match (snapshot.ipv6_net(), snapshot.gateway_ipv6()) {
+        (Some(net), Some(gateway)) => (
+            format!("{}{AND_MORE}", snapshot.without_ipv6()),
+            format!("{net} via {gateway}"),
+        ),
+        _ => (snapshot.to_string(), String::new()),
     }
 }
+
+/// To whom is sent who has this address (RFC 4291).
+fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
+    const PREFIX: u128 = 0xff02_0000_0000_0000_0000_0001_ff00_0000;
+    Ipv6Addr::from(PREFIX | (u128::from(address) & 0x00ff_ffff))
+}
+
+/// At most so many elements of a map are one clone's: its own address, its
+/// gateway's, and where that one is asked for.
+const OF_EACH: u32 = 3;
 
 /// At the end of what is said of IPv4, if something is said of IPv6.
 const AND_MORE: &str = " +";

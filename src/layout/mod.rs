@@ -10,6 +10,7 @@ mod elsewhere;
 mod exposures;
 mod guests;
 mod inside;
+mod place;
 mod policy;
 mod rules;
 mod told;
@@ -36,7 +37,7 @@ use crate::owner::Owner;
 
 /// The version of the layout, kept in the comments of the tables. Tables of an
 /// older one are made anew; see [`schema_of`].
-const SCHEMA: u32 = 4;
+const SCHEMA: u32 = 5;
 
 /// The sets and maps of an owner, and the tables that hold them.
 #[derive(Debug)]

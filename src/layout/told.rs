@@ -3,7 +3,8 @@
 
 use std::net::IpAddr;
 
-use crate::nft::expr::{ChecksumType, Cmp, CmpOp, Immediate, Payload, PayloadBase, PayloadSet};
+use super::place::Place;
+use crate::nft::expr::{Cmp, CmpOp, Immediate};
 use crate::nft::{Chain, Data, Family, Register, Rule};
 
 /// An address of a packet.
@@ -14,7 +15,7 @@ pub(super) enum Party {
 }
 
 impl Party {
-    fn other(self) -> Self {
+    pub(super) fn other(self) -> Self {
         match self {
             Self::Source => Self::Destination,
             Self::Destination => Self::Source,
@@ -24,8 +25,7 @@ impl Party {
 
 /// The addresses in packets of a family, and in what errors tell of them.
 ///
-/// The rules say nothing of protocols: so `nft` lists them in a form that it
-/// reads. Checksums stay right. IPv4 has one of its own in the header within:
+/// Checksums stay right. IPv4 has one of its own in the header within:
 /// the sum of that header stays what it was, and so does that of the error.
 /// `ICMPv6` sums up all of the error.
 #[derive(Debug, Clone, Copy)]
@@ -61,26 +61,27 @@ impl Told {
     /// Copies an address of the error to the other side of the packet that it
     /// is about.
     pub(super) fn copy(self, chain: &Chain, from: Party) -> Rule {
-        let Self { width, .. } = self;
-        Rule::new(chain)
-            .expression(Payload::new(
-                Register::FIRST,
-                PayloadBase::NETWORK,
-                self.place(from),
-                width,
-            ))
-            .expression(self.write(from.other()))
+        self.copied(Rule::new(chain), from)
+    }
+
+    /// The same behind what `rule` does.
+    pub(super) fn copied(self, rule: Rule, from: Party) -> Rule {
+        self.outer(from).copied(rule, self.within(from.other()))
+    }
+
+    /// An address of the packet itself.
+    pub(super) fn outer(self, side: Party) -> Place {
+        Place::network(self.place(side), self.width)
     }
 
     /// Writes `new` for `old` in the packet that the error is about.
     pub(super) fn rename(self, chain: &Chain, side: Party, old: IpAddr, new: IpAddr) -> Rule {
-        let place = self.place(side).saturating_add(HEADER);
-        let base = PayloadBase::TRANSPORT;
+        let place = self.within(side);
         Rule::new(chain)
-            .expression(Payload::new(Register::FIRST, base, place, self.width))
+            .expression(place.load(Register::FIRST))
             .expression(Cmp::new(Register::FIRST, CmpOp::EQ, Data::from(old)))
             .expression(Immediate::new(Register::FIRST, Data::from(new).into()))
-            .expression(self.write(side))
+            .expression(place.write())
     }
 
     fn place(self, side: Party) -> u32 {
@@ -90,12 +91,10 @@ impl Told {
         }
     }
 
-    /// Writes an address into the packet that the error is about.
-    fn write(self, side: Party) -> PayloadSet {
-        let place = self.place(side).saturating_add(HEADER);
-        PayloadSet::new(Register::FIRST, PayloadBase::TRANSPORT, place, self.width)
-            .with_checksum(ChecksumType::INET)
-            .with_checksum_offset(self.checksum)
+    /// An address in the packet that the error is about.
+    fn within(self, side: Party) -> Place {
+        let offset = self.place(side).saturating_add(HEADER);
+        Place::transport(offset, self.width, self.checksum)
     }
 }
 

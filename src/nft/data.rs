@@ -249,6 +249,7 @@ parts! {
     super::Family: NF_PROTO, |family| [family.as_raw()];
     Port: INET_SERVICE, |port| port.0.to_be_bytes();
     Mark: MARK, |mark| mark.0.to_ne_bytes();
+    super::ct::Direction: CT_DIR, |direction| [direction.as_raw()];
     super::ct::State: CT_STATE, |state| state.bits().to_ne_bytes();
     super::ct::Status: CT_STATUS, |status| status.bits().to_ne_bytes();
     super::fib::AddrType: FIB_ADDRTYPE, |kind| kind.as_raw().to_ne_bytes();

@@ -1,17 +1,22 @@
 //! A newer version takes over from an older one.
 
 use libtest_mimic::Trial;
+use tapwire::route::{Address, Rtnl};
 use tapwire::{Guest, Host, Owner, Protocol};
 
+use crate::clones;
+use crate::packet::Wire;
 use crate::repair::flowing;
 use crate::support::{feed, run, trials};
-use crate::world::{NODE, SOON, World, ask, at};
+use crate::world::{FAMILIES, NODE, SOON, World, ask, at, within};
 
 pub(crate) fn trials() -> Vec<Trial> {
     trials![needs ["nft"]:
         tables_of_the_first_layout_are_taken_over_without_dropping_a_flow,
         tables_of_the_second_layout_are_taken_over_without_dropping_a_flow,
         tables_of_the_third_layout_are_taken_over_without_dropping_a_flow,
+        tables_of_the_fourth_layout_are_taken_over_without_dropping_a_flow,
+        clone_of_the_fourth_layout_finds_its_gateway,
         tables_of_a_newer_layout_are_left_alone,
     ]
 }
@@ -37,6 +42,9 @@ const SECOND: &str = include_str!("../testdata/schema2.nft");
 /// As the third one had them.
 const THIRD: &str = include_str!("../testdata/schema3.nft");
 
+/// As the fourth one had them.
+const FOURTH: &str = include_str!("../testdata/schema4.nft");
+
 fn tables_of_the_first_layout_are_taken_over_without_dropping_a_flow() {
     take_over(FIRST);
 }
@@ -49,6 +57,68 @@ fn tables_of_the_third_layout_are_taken_over_without_dropping_a_flow() {
     take_over(THIRD);
 }
 
+fn tables_of_the_fourth_layout_are_taken_over_without_dropping_a_flow() {
+    take_over(FOURTH);
+}
+
+/// There the TAP itself had that address; until it is attached again it is
+/// found by that.
+fn clone_of_the_fourth_layout_finds_its_gateway() {
+    let world = World::new();
+    let mut host = world.host();
+    let clone = host.attach(&clones::clone("clone")).unwrap();
+    drop(host);
+    let age = || {
+        for (table, map, of_gateway) in [
+            ("inet", "clone4", &["172.16.0.1"][..]),
+            ("inet", "inner4", &["198.18.0.1"]),
+            ("inet", "clone6", &["fd00:ac10::1", "ff02::1:ff00:1"]),
+            ("inet", "inner6", &["fd2c:6b8f:4a10::1"]),
+            ("arp", "clone", &["172.16.0.1"]),
+            ("arp", "inner", &["198.18.0.1"]),
+        ] {
+            for address in of_gateway {
+                let element = format!("{{ \"riklet-0\" . {address} }}");
+                run(
+                    "nft",
+                    &["delete", "element", table, "riklet", map, &element],
+                );
+            }
+        }
+        let mut rtnl = Rtnl::open().unwrap();
+        let tap = rtnl.link(clone.tap()).unwrap().unwrap().index();
+        rtnl.apply(|changes| {
+            for single in ["172.16.0.1/32", "fd00:ac10::1/128"] {
+                let address = Address::new(tap, single.parse().unwrap());
+                changes.add_address(&address.without_dad());
+            }
+        })
+        .unwrap();
+        let older = run("nft", &["list", "ruleset"]).replace("schema=5", "schema=4");
+        run("nft", &["flush", "ruleset"]);
+        // Sums that nft cannot say are right again when it is taken over.
+        feed("nft", &["-f", "-"], &older);
+    };
+    world.node.run(age).unwrap();
+    let mut host = world.host();
+    assert_eq!(host.guests().unwrap(), std::slice::from_ref(&clone));
+    let wire = Wire::open(&world, &clone);
+    let finds_it = || {
+        for family in FAMILIES {
+            let gateway = clones::host_seen_by(&clone, family);
+            let pinged = within(SOON, |patience| wire.ping(gateway, patience).then_some(()));
+            assert!(pinged.is_some(), "{gateway}");
+        }
+    };
+    finds_it();
+    host.attach(&clones::clone("clone")).unwrap();
+    let listed = world
+        .node
+        .run(|| run("nft", &["list", "map", "arp", "riklet", "clone"]));
+    assert!(listed.unwrap().contains(". 172.16.0.1 : 198.18.0.1"));
+    finds_it();
+}
+
 fn take_over(older: &str) {
     let world = World::new();
     let mut host = world.host();
@@ -58,7 +128,7 @@ fn take_over(older: &str) {
         .node
         .run(|| run("nft", &["-s", "list", "ruleset"]))
         .unwrap();
-    assert!(before.contains("schema=4"), "{before}");
+    assert!(before.contains("schema=5"), "{before}");
     drop(host);
     let older = as_here(older).replace("tcp . 8080", "tcp . 80");
     let load = || {
@@ -95,13 +165,13 @@ fn take_over(older: &str) {
 fn tables_of_a_newer_layout_are_left_alone() {
     let host = Host::open(Owner::new("riklet").unwrap()).unwrap();
     drop(host);
-    let newer = run("nft", &["list", "ruleset"]).replace("schema=4", "schema=5");
+    let newer = run("nft", &["list", "ruleset"]).replace("schema=5", "schema=6");
     run("nft", &["flush", "ruleset"]);
     feed("nft", &["-f", "-"], &newer);
     let error = Host::open(Owner::new("riklet").unwrap()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the tables of owner riklet clashes with table inet riklet of a newer version (layout 5, this one knows 4)"
+        "the tables of owner riklet clashes with table inet riklet of a newer version (layout 6, this one knows 5)"
     );
     assert_eq!(run("nft", &["list", "ruleset"]), newer);
 }

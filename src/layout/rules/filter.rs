@@ -56,7 +56,7 @@ impl Layout {
     /// What a guest tells of a connection: an ICMP error. It can know of its
     /// own only, as the one who began it or the one who answers.
     fn related_rules(&self, related: &Chain, batch: &mut Batch) {
-        for direction in [ORIGINAL, REPLY] {
+        for direction in [ct::Direction::Original, ct::Direction::Reply] {
             for (family, own) in [(Family::IP, &self.self4), (Family::IP6, &self.self6)] {
                 let rule = Rule::new(related).matching(meta::nfproto().equal(family));
                 batch.add(&from_its_source(rule, family, direction, own).accept());
@@ -171,14 +171,14 @@ fn asked_for(rule: Rule, address: CtKey, prefixes: &Set) -> Rule {
         return rule;
     };
     rule.expression(Meta::new(Register::FIRST, MetaKey::IIFNAME))
-        .expression(Ct::new(behind_name, address).with_direction(ORIGINAL))
+        .expression(Ct::new(behind_name, address).with_direction(ct::Direction::Original.as_raw()))
         .expression(Lookup::new(prefixes.name().clone(), Register::FIRST))
 }
 
 /// Goes on only if the packet comes from a guest's address from which the
 /// connection's packets of this direction come as well: `ip saddr . ct
 /// original ip saddr`, both the same.
-fn from_its_source(rule: Rule, family: Family, direction: u8, own: &Set) -> Rule {
+fn from_its_source(rule: Rule, family: Family, direction: ct::Direction, own: &Set) -> Rule {
     let (offset, width, key, slot) = if family == Family::IP {
         (12, 4, CtKey::SRC_IP, 1)
     } else {
@@ -189,7 +189,7 @@ fn from_its_source(rule: Rule, family: Family, direction: u8, own: &Set) -> Rule
     };
     let address = Payload::new(Register::FIRST, PayloadBase::NETWORK, offset, width);
     rule.expression(address)
-        .expression(Ct::new(second, key).with_direction(direction))
+        .expression(Ct::new(second, key).with_direction(direction.as_raw()))
         .expression(Lookup::new(own.name().clone(), Register::FIRST))
 }
 
@@ -202,12 +202,6 @@ fn echo_request(rule: Rule) -> Rule {
         .expression(kind)
         .expression(Cmp::new(Register::FIRST, CmpOp::EQ, wanted))
 }
-
-/// `IP_CT_DIR_ORIGINAL` of `linux/netfilter/nf_conntrack_tuple_common.h`.
-const ORIGINAL: u8 = 0;
-
-/// `IP_CT_DIR_REPLY` of the same.
-const REPLY: u8 = 1;
 
 /// `ICMP_ECHO` of `linux/icmp.h`.
 const ICMP_ECHO_REQUEST: u8 = 8;

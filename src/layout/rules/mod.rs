@@ -50,6 +50,10 @@ struct Chains {
     error_in6: Chain,
     error_out4: Chain,
     error_out6: Chain,
+    gateway_asked: Chain,
+    gateway_found: Chain,
+    gateway_told4: Chain,
+    gateway_told6: Chain,
     nat_pre: Chain,
     nat_pre_again: Chain,
     nat_out: Chain,
@@ -103,6 +107,10 @@ impl Chains {
             error_in6: chain("error_in6"),
             error_out4: chain("error_out4"),
             error_out6: chain("error_out6"),
+            gateway_asked: chain("gateway_asked"),
+            gateway_found: chain("gateway_found"),
+            gateway_told4: chain("gateway_told4"),
+            gateway_told6: chain("gateway_told6"),
             nat_pre: base("nat_pre", ChainType::NAT, Hook::PREROUTING, BEFORE_DSTNAT),
             nat_pre_again: base(
                 "nat_pre_again",
@@ -147,7 +155,7 @@ impl Chains {
         }
     }
 
-    fn all(&self) -> [&Chain; 29] {
+    fn all(&self) -> [&Chain; 33] {
         [
             &self.raw_pre,
             &self.from_guest,
@@ -157,6 +165,10 @@ impl Chains {
             &self.error_in6,
             &self.error_out4,
             &self.error_out6,
+            &self.gateway_asked,
+            &self.gateway_found,
+            &self.gateway_told4,
+            &self.gateway_told6,
             &self.nat_pre,
             &self.nat_pre_again,
             &self.nat_out,

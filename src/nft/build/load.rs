@@ -6,6 +6,7 @@ use crate::nft::expr::{
     Bitwise, ChecksumType, Cmp, CmpOp, Ct, CtKey, CtSet, Fib, Hash, Lookup, Meta, MetaKey, MetaSet,
     Numgen, Payload, PayloadBase, PayloadSet, Range, RangeOp,
 };
+use crate::nft::field::ct::Direction;
 use crate::nft::field::{Field, Load, Needs, Test};
 use crate::nft::rule::List;
 use crate::nft::{Data, DataType, KeyType, Name, Register, Rule, Set};
@@ -120,6 +121,9 @@ impl Rule {
             Load::Payload { base, offset } => self.push(Payload::new(to, base, offset, width)),
             Load::Meta(key) => self.push(Meta::new(to, key)),
             Load::Ct(key) => self.push(Ct::new(to, key)),
+            Load::CtOriginal(key) => {
+                self.push(Ct::new(to, key).with_direction(Direction::Original.as_raw()));
+            }
             Load::Fib(result, flags) => self.push(Fib::new(to, result, flags)),
             Load::Numgen { kind, modulus } => self.push(Numgen::new(to, modulus, kind)),
             Load::Hash {

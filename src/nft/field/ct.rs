@@ -19,6 +19,52 @@ pub const fn mark() -> Field {
     Field::ct(CtKey::MARK, DataType::MARK)
 }
 
+/// In which [`Direction`] the packet goes.
+pub const fn direction() -> Field {
+    Field::ct(CtKey::DIRECTION, DataType::CT_DIR)
+}
+
+/// `ct original ip saddr`: who began it, over IPv4.
+pub const fn original_saddr_ipv4() -> Field {
+    Field::ct_original(CtKey::SRC_IP, DataType::IPV4_ADDR)
+}
+
+/// `ct original ip daddr`: whom it was meant for, over IPv4.
+pub const fn original_daddr_ipv4() -> Field {
+    Field::ct_original(CtKey::DST_IP, DataType::IPV4_ADDR)
+}
+
+/// `ct original ip6 saddr`: who began it, over IPv6.
+pub const fn original_saddr_ipv6() -> Field {
+    Field::ct_original(CtKey::SRC_IP6, DataType::IPV6_ADDR)
+}
+
+/// `ct original ip6 daddr`: whom it was meant for, over IPv6.
+pub const fn original_daddr_ipv6() -> Field {
+    Field::ct_original(CtKey::DST_IP6, DataType::IPV6_ADDR)
+}
+
+/// A direction of a connection (`enum ip_conntrack_dir` of
+/// `linux/netfilter/nf_conntrack_tuple_common.h`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Direction {
+    /// As its first packet goes.
+    Original,
+    /// Against that.
+    Reply,
+}
+
+impl Direction {
+    /// The kernel's number.
+    pub const fn as_raw(self) -> u8 {
+        match self {
+            Self::Original => 0,
+            Self::Reply => 1,
+        }
+    }
+}
+
 bitflags::bitflags! {
     /// States of a connection (`NF_CT_STATE_BIT` of
     /// `linux/netfilter/nf_conntrack_common.h`).

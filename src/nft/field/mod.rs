@@ -49,6 +49,8 @@ pub(super) enum Load {
     },
     Meta(MetaKey),
     Ct(CtKey),
+    /// Of the direction in which the connection began.
+    CtOriginal(CtKey),
     Fib(FibResult, u32),
     Numgen {
         kind: NumgenType,
@@ -89,6 +91,14 @@ impl Field {
     pub(super) const fn meta(key: MetaKey, kind: DataType) -> Self {
         Self {
             load: Load::Meta(key),
+            kind,
+            needs: Needs::Nothing,
+        }
+    }
+
+    pub(super) const fn ct_original(key: CtKey, kind: DataType) -> Self {
+        Self {
+            load: Load::CtOriginal(key),
             kind,
             needs: Needs::Nothing,
         }

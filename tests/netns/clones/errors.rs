@@ -7,9 +7,9 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use libtest_mimic::Trial;
 use rustix::net::{AddressFamily, RecvFlags, SocketType, ipproto, recv, socket};
 use tapwire::sys::NetNs;
-use tapwire::{Attachment, Exposure, Protocol};
+use tapwire::{Attachment, Exposure, Protocol, Service};
 
-use super::clone;
+use super::{clone, host_seen_by};
 use crate::linux_guest::LinuxGuest;
 use crate::packet::{self, ICMP, ICMPV6, Wire, icmp, is_sum_right, udp, udp_packet};
 use crate::support::run;
@@ -19,6 +19,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = both![
         errors_to_a_clone_hold_what_it_sent,
         errors_of_a_clone_hold_what_was_sent_to_it,
+        errors_about_the_gateway_hold_what_was_sent_to_it,
         closed_ports_are_told_to_sockets_on_both_sides,
     ];
     trials.extend(both![needs ["ip"]: path_mtu_is_found_from_both_sides]);
@@ -161,6 +162,52 @@ fn errors_of_a_clone_hold_what_was_sent_to_it() {
             (error.kind() == ErrorKind::ConnectionRefused).then_some(())
         };
         assert_eq!(within(SOON, refused), Some(()), "and the client");
+    }
+}
+
+/// Whoever began: the clone, by asking at a closed port of its gateway, or the
+/// host, which closed the port from which it asked before the answer came.
+fn errors_about_the_gateway_hold_what_was_sent_to_it() {
+    const CLONES: u16 = 1234;
+    let world = World::new();
+    let mut host = world.host();
+    let _other = host.attach(&clone("other")).unwrap();
+    let attached = host.attach(&clone("clone")).unwrap();
+    let wire = Wire::open(&world, &attached);
+    for family in FAMILIES {
+        let service = Service::new(Protocol::Udp, CLOSED).unwrap();
+        host.attach(&clone("clone").service(service)).unwrap();
+        let own = SocketAddr::new(wire.address(family), CLONES);
+        let gateway = host_seen_by(&attached, family);
+        let asks = udp_packet(own, SocketAddr::new(gateway, CLOSED), b"asks");
+        let to = SocketAddr::new(address_of(&attached, family), CLONES);
+        let any = ["0.0.0.0", "::"][family];
+        let client = world.node.run(|| UdpSocket::bind(at(any, 0)).unwrap());
+        let client = client.unwrap();
+        let port = client.local_addr().unwrap().port();
+        let asked = within(SOON, |_| {
+            client.send_to(b"asked", to).unwrap();
+            let is_it = |packet: &[u8]| packet.ends_with(b"asked").then(|| packet.to_vec());
+            wire.receive(SOON / 10, is_it)
+        });
+        let place = [12..16, 8..24][family].clone();
+        let octets = match gateway {
+            IpAddr::V4(gateway) => gateway.octets().to_vec(),
+            IpAddr::V6(gateway) => gateway.octets().to_vec(),
+        };
+        assert_eq!(asked.unwrap()[place], octets, "from its gateway");
+        drop(client);
+        let answers = udp_packet(own, SocketAddr::new(gateway, port), b"answers");
+        for sent in [asks, answers] {
+            let told = within(SOON, |_| {
+                wire.send(&sent);
+                let is_it = |packet: &[u8]| Some(inside(packet, UNREACHABLE[family])?.to_vec());
+                wire.receive(SOON / 10, is_it)
+            });
+            let addresses = if family == 0 { 12..20 } else { 8..40 };
+            let told = told.expect("the clone is told");
+            assert_eq!(told[addresses.clone()], sent[addresses], "family {family}");
+        }
     }
 }
 

@@ -1,17 +1,20 @@
 //! Clones that are wanted, read back and conflicting.
 
+use std::net::SocketAddr;
+
 use libtest_mimic::Trial;
 use tapwire::route::{Address, Rtnl};
-use tapwire::{Connection, Error, Guest, Wanted};
+use tapwire::sys::NetNs;
+use tapwire::{Connection, Error, Guest, Protocol, Service, Wanted};
 
-use super::{SNAPSHOT, clone, direct, snapshot};
+use super::{SNAPSHOT, clone, direct, host_seen_by, snapshot};
 use crate::support::{feed, run, trials};
-use crate::world::{PROTOCOLS, SOON, World, ask};
+use crate::world::{FAMILIES, PROTOCOLS, SOON, World, address_of, ask, ask_from, at, ip};
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = trials![
         another_snapshot_or_connection_of_an_attached_guest_is_a_conflict,
-        gateway_that_is_somebody_else_is_a_conflict,
+        gateway_that_is_somebody_else_too_is_in_nobodys_way,
     ];
     trials.extend(trials![needs ["nft", "ip"]:
         clones_are_completed_by_a_plan_whatever_was_taken_away,
@@ -60,35 +63,47 @@ fn another_snapshot_or_connection_of_an_attached_guest_is_a_conflict() {
     );
 }
 
-fn gateway_that_is_somebody_else_is_a_conflict() {
+/// The network that a clone believes in is the node's as well, and somebody
+/// there has its gateway's address: both are reached, each by who means it.
+fn gateway_that_is_somebody_else_too_is_in_nobodys_way() {
+    const PORT: u16 = 9000;
     let world = World::new();
     let mut host = world.host();
-    let net = |net: &str| {
+    let add = |netns: &NetNs, net: &str| {
         let net: ipnet::IpNet = net.parse().unwrap();
         let add = || {
             let mut rtnl = Rtnl::open().unwrap();
             let eth0 = rtnl.link("eth0".parse().unwrap()).unwrap().unwrap().index();
-            rtnl.apply(|changes| changes.add_address(&Address::new(eth0, net)))
-                .unwrap();
+            let address = Address::new(eth0, net).without_dad();
+            rtnl.apply(|changes| changes.add_address(&address)).unwrap();
         };
-        world.node.run(add).unwrap();
+        netns.run(add).unwrap();
     };
-    net("172.16.0.9/24");
-    for error in [
-        host.attach(&clone("a")).unwrap_err(),
-        host.attach_all(&[clone("a"), clone("b")]).unwrap_err(),
-        host.plan(&Wanted::new().guest(clone("a"))).unwrap_err(),
+    for (own, others) in [
+        ("172.16.0.9/24", "172.16.0.1/24"),
+        ("fd00:ac10::9/64", "fd00:ac10::1/64"),
     ] {
-        assert_eq!(
-            error.to_string(),
-            "gateway 172.16.0.1 of a snapshot clashes with the route 172.16.0.0/24"
-        );
+        add(&world.node, own);
+        add(&world.outside, others);
     }
-    assert_eq!(host.guests().unwrap(), []);
-    // Where the host itself is that one already, it stays so.
-    net("172.16.0.1/24");
-    host.attach(&clone("a")).unwrap();
-    host.detach("a").unwrap();
+    let (one, vm) = world.boot_as(&mut host, &clone("a"));
+    for family in FAMILIES {
+        let _other = World::server(&world.outside, family, PORT);
+        let _host = World::server(&world.node, family, PORT + 1);
+        let service = Service::new(Protocol::Tcp, PORT + 1).unwrap();
+        host.attach(&clone("a").service(service)).unwrap();
+        let [own, others] = [
+            ["172.16.0.9", "172.16.0.1"],
+            ["fd00:ac10::9", "fd00:ac10::1"],
+        ][family];
+        let answer = ask(&world.node, Protocol::Tcp, at(others, PORT), SOON);
+        assert_eq!(answer.unwrap().1, ip(own), "the node's");
+        let gateway = SocketAddr::new(host_seen_by(&one, family), PORT + 1);
+        let answer = ask_from(&vm, Protocol::Tcp, gateway, SOON);
+        assert_eq!(answer.unwrap().1, address_of(&one, family), "the clone's");
+        let answer = ask(&world.node, Protocol::Tcp, direct(&one, family), SOON);
+        assert_eq!(answer.unwrap().1, host_seen_by(&one, family));
+    }
 }
 
 fn clones_are_completed_by_a_plan_whatever_was_taken_away() {
@@ -126,7 +141,7 @@ fn clones_are_completed_by_a_plan_whatever_was_taken_away() {
         ("nft", "flush chain inet riklet clone_in"),
         ("nft", "delete table arp riklet"),
         ("nft", "flush ruleset"),
-        ("ip", "address del 172.16.0.1/32 dev riklet-1"),
+        ("ip", "address del 198.18.0.5/30 dev riklet-1"),
         ("ip", "neigh del 172.16.0.2 dev riklet-1"),
     ] {
         let words: Vec<&str> = words.split(' ').collect();
