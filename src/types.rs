@@ -222,13 +222,26 @@ impl FromStr for Mac {
     }
 }
 
+/// The length of a MAC address in words: six octets, with colons between them.
+const MAC_TEXT: usize = 17;
+
+const fn hex_digit(value: u8) -> u8 {
+    match value {
+        0..=9 => b'0'.wrapping_add(value),
+        _ => b'a'.wrapping_add(value).wrapping_sub(10),
+    }
+}
+
 impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, octet) in self.0.iter().enumerate() {
-            let colon = if place == 0 { "" } else { ":" };
-            write!(f, "{colon}{octet:02x}")?;
+        // Of each clone's, several are written whenever it comes.
+        let mut text = [b':'; MAC_TEXT];
+        for (place, octet) in text.chunks_mut(3).zip(self.0) {
+            if let [high, low, ..] = place {
+                (*high, *low) = (hex_digit(octet >> 4), hex_digit(octet & 0xf));
+            }
         }
-        Ok(())
+        f.write_str(str::from_utf8(&text).unwrap_or_default())
     }
 }
 

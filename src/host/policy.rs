@@ -182,7 +182,7 @@ struct BySet<'l> {
 impl<'l> BySet<'l> {
     fn of(guests: usize) -> Self {
         Self {
-            sets: Vec::new(),
+            sets: Vec::with_capacity(USUAL),
             guests,
         }
     }
@@ -192,12 +192,15 @@ impl<'l> BySet<'l> {
         if let Some((_, elements)) = sets.find(|(one, _)| ptr::eq(*one, set)) {
             elements.push(element);
         } else {
-            let mut elements = Vec::with_capacity(self.guests);
+            let mut elements = Vec::with_capacity(self.guests.max(2));
             elements.push(element);
             self.sets.push((set, elements));
         }
     }
 }
+
+/// So many sets have elements of a guest, at most as a rule.
+const USUAL: usize = 16;
 
 /// All elements of a guest among those that are known, those of each set
 /// together: the kernel answers each message that it refuses, and one for each

@@ -26,7 +26,7 @@ const FLAT: f64 = 1.2;
 const REWRITTEN: f64 = 5.0;
 
 /// So many come one by one in a row, behind the first.
-pub(crate) const ROW: usize = 8;
+pub(crate) const ROW: usize = 16;
 
 pub(crate) const SNAPSHOT: &str = "tap0 06:00:ac:10:00:02 172.16.0.2/24 via 172.16.0.1 02:74:77:ff:ff:fe \
      fd00:ac10::2/64 via fd00:ac10::1";
