@@ -61,12 +61,8 @@ impl Told {
     /// Copies an address of the error to the other side of the packet that it
     /// is about.
     pub(super) fn copy(self, chain: &Chain, from: Party) -> Rule {
-        self.copied(Rule::new(chain), from)
-    }
-
-    /// The same behind what `rule` does.
-    pub(super) fn copied(self, rule: Rule, from: Party) -> Rule {
-        self.outer(from).copied(rule, self.within(from.other()))
+        let to = self.within(from.other());
+        self.outer(from).copied(Rule::new(chain), to)
     }
 
     /// An address of the packet itself.
