@@ -115,6 +115,21 @@ impl Replay {
         }
     }
 
+    /// Has its batches based on this generation, and what they count it on by.
+    fn base_on(&mut self, present: u32) {
+        for &(step, at, ahead) in &self.generations {
+            let value = present.wrapping_add(ahead).to_be_bytes();
+            self.steps[step].1[at..at + 4].copy_from_slice(&value);
+        }
+    }
+
+    /// Its first steps and the rest, which are so many.
+    pub(crate) fn part_at_end(&self, rest: usize) -> (Self, Self) {
+        let mut first = self.steps.clone();
+        let rest = first.split_off(first.len() - rest);
+        (Self::new(first), Self::new(rest))
+    }
+
     /// Each of its steps by itself.
     pub(crate) fn steps(&self) -> Vec<Self> {
         let steps = self.steps.iter();
@@ -166,6 +181,26 @@ impl Floor {
         Ok(start.elapsed())
     }
 
+    /// The same, where what is sent asks for the generation itself, and is
+    /// based on that.
+    pub(crate) fn send_asking(&mut self, replay: &mut Replay) -> Result<Duration> {
+        let longest = replay.steps.iter().map(|(_, bytes)| bytes.len());
+        self.netfilter.reserve(longest.max().unwrap_or(0))?;
+        let start = Instant::now();
+        for step in 0..replay.steps.len() {
+            let (protocol, bytes) = &replay.steps[step];
+            if *protocol != Protocol::Netfilter {
+                self.route.exchange(bytes)?;
+                continue;
+            }
+            self.netfilter.exchange(bytes)?;
+            if kind(bytes) == GET_GENERATION {
+                replay.base_on(self.netfilter.answered_generation());
+            }
+        }
+        Ok(start.elapsed())
+    }
+
     /// Bases it on the present generation, which the kernel is asked for. Just
     /// before it is sent, that has the kernel's code and data at hand.
     pub(crate) fn prepare(&mut self, replay: &mut Replay) -> Result<()> {
@@ -174,11 +209,7 @@ impl Floor {
         if replay.generations.is_empty() {
             return Ok(());
         }
-        let present = self.netfilter.generation()?;
-        for &(step, at, ahead) in &replay.generations {
-            let value = present.wrapping_add(ahead).to_be_bytes();
-            replay.steps[step].1[at..at + 4].copy_from_slice(&value);
-        }
+        replay.base_on(self.netfilter.generation()?);
         Ok(())
     }
 }
@@ -244,8 +275,12 @@ impl Bare {
         request.resize(20, 0);
         self.socket.send(&request, 0)?;
         self.receive()?;
-        // Behind both headers and that of NFTA_GEN_ID.
-        Ok(be32(&self.answer[24..]))
+        Ok(self.answered_generation())
+    }
+
+    /// Behind both headers and that of `NFTA_GEN_ID`.
+    fn answered_generation(&self) -> u32 {
+        be32(&self.answer[24..])
     }
 }
 

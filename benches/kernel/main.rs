@@ -36,13 +36,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut measured = Vec::new();
     let mut missed = Vec::new();
 
-    let groups: [(&str, MakeCases, usize); 12] = [
+    let groups: [(&str, MakeCases, usize); 13] = [
         ("exposure", exposures::cases, 2_000),
         ("clash", handles::clashes, 2_000),
         ("drop", handles::drops, 200),
         ("guest", guests::cases, 250),
         ("clone", clones::rewritten, 100),
         ("clone", clones::namespaced, 100),
+        ("clone", clones::ways, 100),
         ("clones", clones::bulk, 15),
         ("vhive", |_| vhive::cases(), 50),
         ("pool", pool::cases, 50),

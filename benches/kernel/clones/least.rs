@@ -21,7 +21,7 @@ pub(super) struct Attach {
     /// The group in which they are made, if any.
     group: Option<u32>,
     /// Before anything is made.
-    claim: Vec<Replay>,
+    claim: Replay,
     /// Of each that is in a namespace: what is sent there.
     inside: Vec<Vec<Replay>>,
     /// Of so many that are configured at once: their names, and all else.
@@ -50,9 +50,9 @@ impl Attach {
             links.push((clone, link.index(), mac));
         }
         let each = if way == Way::Namespaced { 2 } else { 0 };
-        let mut rest = sent.steps();
         let made = guests.len() * each + guests.len().div_ceil(AT_ONCE) * 2;
-        let claim: Vec<Replay> = rest.drain(..rest.len() - made).collect();
+        let (claim, rest) = sent.part_at_end(made);
+        let mut rest = rest.steps();
         let (mut inside, mut bursts) = (Vec::new(), Vec::new());
         for some in guests.chunks(AT_ONCE) {
             for _ in some.iter().filter(|_| each > 0) {
@@ -73,13 +73,8 @@ impl Attach {
     /// The system calls between the messages are those that make TAPs and
     /// namespaces.
     pub(super) fn replay(&mut self, floor: &mut Floor, proc: &mut Proc) -> Result<Duration> {
-        for claim in &mut self.claim {
-            floor.prepare(claim)?;
-        }
         let start = Instant::now();
-        for claim in &self.claim {
-            floor.send(claim)?;
-        }
+        floor.send_asking(&mut self.claim)?;
         let mut inside = self.inside.chunks_mut(AT_ONCE);
         for (links, [name, raise]) in self.links.chunks(AT_ONCE).zip(&mut self.bursts) {
             let mut taps = Vec::new();
