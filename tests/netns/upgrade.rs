@@ -62,38 +62,38 @@ fn tables_of_the_fourth_layout_are_taken_over_without_dropping_a_flow() {
 }
 
 /// There the TAP itself had that address; until it is attached again it is
-/// found by that.
+/// found by that. One that is detached goes.
 fn clone_of_the_fourth_layout_finds_its_gateway() {
     let world = World::new();
     let mut host = world.host();
-    let clone = host.attach(&clones::clone("clone")).unwrap();
+    let [clone, gone] = ["clone", "gone"].map(|name| host.attach(&clones::clone(name)).unwrap());
     drop(host);
     let age = || {
-        for (table, map, of_gateway) in [
-            ("inet", "clone4", &["172.16.0.1"][..]),
-            ("inet", "inner4", &["198.18.0.1"]),
-            ("inet", "clone6", &["fd00:ac10::1", "ff02::1:ff00:1"]),
-            ("inet", "inner6", &["fd2c:6b8f:4a10::1"]),
-            ("arp", "clone", &["172.16.0.1"]),
-            ("arp", "inner", &["198.18.0.1"]),
-        ] {
-            for address in of_gateway {
-                let element = format!("{{ \"riklet-0\" . {address} }}");
-                run(
-                    "nft",
-                    &["delete", "element", table, "riklet", map, &element],
-                );
-            }
-        }
         let mut rtnl = Rtnl::open().unwrap();
-        let tap = rtnl.link(clone.tap()).unwrap().unwrap().index();
-        rtnl.apply(|changes| {
-            for single in ["172.16.0.1/32", "fd00:ac10::1/128"] {
-                let address = Address::new(tap, single.parse().unwrap());
-                changes.add_address(&address.without_dad());
+        for clone in [&clone, &gone] {
+            let (tap, gateways) = (clone.tap(), (clone.gateway_ipv4(), clone.gateway_ipv6()));
+            for (table, map, address) in [
+                ("inet", "clone4", "172.16.0.1".to_owned()),
+                ("inet", "inner4", gateways.0.to_string()),
+                ("inet", "clone6", "fd00:ac10::1".to_owned()),
+                ("inet", "clone6", "ff02::1:ff00:1".to_owned()),
+                ("inet", "inner6", gateways.1.to_string()),
+                ("arp", "clone", "172.16.0.1".to_owned()),
+                ("arp", "inner", gateways.0.to_string()),
+            ] {
+                let element = format!("{{ \"{tap}\" . {address} }}");
+                let words = ["delete", "element", table, "riklet", map, &element];
+                run("nft", &words);
             }
-        })
-        .unwrap();
+            let tap = rtnl.link(tap).unwrap().unwrap().index();
+            rtnl.apply(|changes| {
+                for single in ["172.16.0.1/32", "fd00:ac10::1/128"] {
+                    let address = Address::new(tap, single.parse().unwrap());
+                    changes.add_address(&address.without_dad());
+                }
+            })
+            .unwrap();
+        }
         let older = run("nft", &["list", "ruleset"]).replace("schema=5", "schema=4");
         run("nft", &["flush", "ruleset"]);
         // Sums that nft cannot say are right again when it is taken over.
@@ -101,6 +101,9 @@ fn clone_of_the_fourth_layout_finds_its_gateway() {
     };
     world.node.run(age).unwrap();
     let mut host = world.host();
+    assert_eq!(host.guests().unwrap(), [clone.clone(), gone]);
+    // What it never had is no hindrance.
+    host.detach("gone").unwrap();
     assert_eq!(host.guests().unwrap(), std::slice::from_ref(&clone));
     let wire = Wire::open(&world, &clone);
     let finds_it = || {
