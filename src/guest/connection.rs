@@ -21,7 +21,8 @@ pub enum Connection {
     /// host, and the one that it believes in where they leave to it. So is the
     /// host's for that of the gateway in which it believes, which may be
     /// somebody else's elsewhere. Neither a namespace nor a second connection
-    /// to be tracked.
+    /// to be tracked. An ICMP error about a packet to that gateway names the
+    /// host's own address if connections are not tracked (`notrack`).
     Rewritten(Snapshot),
     /// A copy of a snapshot in a network namespace of its own, where the TAP
     /// has the snapshot's name, and whose far end is a veth pair.

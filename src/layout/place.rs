@@ -6,7 +6,8 @@ use crate::wire::uapi::nf_tables::NFT_REG32_00;
 
 /// Where something is in a packet that rules read and write.
 ///
-/// They say nothing of protocols: so `nft` lists them in a form that it reads.
+/// The rules say nothing of protocols: so `nft` lists them in a form that it
+/// reads.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place {
     base: PayloadBase,

@@ -12,8 +12,8 @@ use tapwire::{Attachment, Exposure, Protocol, Service};
 use super::{clone, host_seen_by};
 use crate::linux_guest::LinuxGuest;
 use crate::packet::{self, ICMP, ICMPV6, Wire, icmp, is_sum_right, udp, udp_packet};
-use crate::support::run;
-use crate::world::{FAMILIES, NODE, OUTSIDE, SOON, World, address_of, at, within};
+use crate::support::{feed, run, trials};
+use crate::world::{FAMILIES, NODE, OUTSIDE, SOON, World, address_of, at, gateway_of, within};
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = both![
@@ -22,6 +22,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         errors_about_the_gateway_hold_what_was_sent_to_it,
         closed_ports_are_told_to_sockets_on_both_sides,
     ];
+    trials.extend(trials![needs ["nft"]: untracked_error_names_the_hosts_own_address]);
     trials.extend(both![needs ["ip"]: path_mtu_is_found_from_both_sides]);
     trials
 }
@@ -208,6 +209,40 @@ fn errors_about_the_gateway_hold_what_was_sent_to_it() {
             let told = told.expect("the clone is told");
             assert_eq!(told[addresses.clone()], sent[addresses], "family {family}");
         }
+    }
+}
+
+/// The limit of what is rewritten: only a connection tells whether a packet was
+/// meant for the gateway.
+fn untracked_error_names_the_hosts_own_address() {
+    let world = World::new();
+    let mut host = world.host();
+    let service = Service::new(Protocol::Udp, CLOSED).unwrap();
+    let attached = host.attach(&clone("clone").service(service)).unwrap();
+    let rules = format!(
+        "table inet other {{ chain raw {{ type filter hook prerouting priority raw; \
+         udp dport {CLOSED} notrack; }}\n}}"
+    );
+    world
+        .node
+        .run(|| feed("nft", &["-f", "-"], &rules))
+        .unwrap();
+    let wire = Wire::open(&world, &attached);
+    for family in FAMILIES {
+        let own = SocketAddr::new(wire.address(family), 1234);
+        let gateway = SocketAddr::new(host_seen_by(&attached, family), CLOSED);
+        let sent = udp_packet(own, gateway, b"asks");
+        let told = within(SOON, |_| {
+            wire.send(&sent);
+            let is_it = |packet: &[u8]| Some(inside(packet, UNREACHABLE[family])?.to_vec());
+            wire.receive(SOON / 10, is_it)
+        });
+        let octets = match gateway_of(&attached, family) {
+            IpAddr::V4(gateway) => gateway.octets().to_vec(),
+            IpAddr::V6(gateway) => gateway.octets().to_vec(),
+        };
+        let place = [16..20, 24..40][family].clone();
+        assert_eq!(told.expect("the clone is told")[place], octets);
     }
 }
 
