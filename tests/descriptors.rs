@@ -1,4 +1,4 @@
-//! A relay in a process that has no descriptors left.
+//! A relay, and a handle, in a process that has no descriptors left.
 //!
 //! A program of its own (`harness = false`), since the limit is the whole
 //! process's.
@@ -24,23 +24,76 @@ use rustix::net::{AddressFamily, SocketType, connect, socket};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tapwire::route::{Address, LinkChange, Rtnl};
 use tapwire::sys::{NetNs, enter_user_namespace, has_net_admin};
-use tapwire::{IfIndex, Protocol, Relay};
+use tapwire::{Guest, Host, IfIndex, Owner, Protocol, Relay};
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // The limit is everybody's.
+    arguments.test_threads = Some(1);
     if !arguments.list && !has_net_admin().unwrap() {
         // While there is one thread.
         enter_user_namespace().expect("CAP_NET_ADMIN, or the right to make user namespaces");
     }
-    let test = || {
-        let netns = NetNs::new().unwrap();
-        netns
-            .run(clients_are_turned_away_without_descriptors)
-            .unwrap();
-        Ok(())
+    let trial = |name, test: fn()| {
+        let run = move || {
+            NetNs::new().unwrap().run(test).unwrap();
+            Ok(())
+        };
+        Trial::test(name, run)
     };
-    let trial = Trial::test("clients_are_turned_away_without_descriptors", test);
-    libtest_mimic::run(&arguments, vec![trial]).exit_code()
+    let trials = vec![
+        trial(
+            "clients_are_turned_away_without_descriptors",
+            clients_are_turned_away_without_descriptors,
+        ),
+        trial(
+            "guests_are_attached_by_the_last_descriptors",
+            guests_are_attached_by_the_last_descriptors,
+        ),
+    ];
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn guests_are_attached_by_the_last_descriptors() {
+    let mut host = Host::open(Owner::new("riklet").unwrap()).unwrap();
+    let guest = |number: u32| Guest::new(&format!("guest-{number}")).unwrap();
+    host.attach(&guest(0)).unwrap();
+    let limit = getrlimit(Resource::Nofile);
+    // One for the TAP, and one for what it is told of IPv6.
+    leave(2);
+    for number in 1..20 {
+        host.attach(&guest(number)).unwrap();
+    }
+    leave(0);
+    let error = host.attach(&guest(20)).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(24), "EMFILE: {error:?}");
+    assert_eq!(host.guests().unwrap().len(), 20);
+    setrlimit(Resource::Nofile, limit).unwrap();
+    for number in 20..50 {
+        host.attach(&guest(number)).unwrap();
+    }
+    let links = Rtnl::open().unwrap().links().unwrap();
+    assert_eq!(links.len(), 51, "a TAP each, and the loopback");
+    host.remove().unwrap();
+}
+
+/// Limits the descriptors so that there are so many left.
+fn leave(wanted: usize) {
+    let limit = getrlimit(Resource::Nofile);
+    for current in 3.. {
+        let limit = Rlimit {
+            current: Some(current),
+            ..limit
+        };
+        setrlimit(Resource::Nofile, limit).unwrap();
+        let opened: Vec<File> = (0..=wanted)
+            .map_while(|_| File::open("/dev/null").ok())
+            .collect();
+        if opened.len() >= wanted {
+            assert_eq!(opened.len(), wanted);
+            return;
+        }
+    }
 }
 
 fn clients_are_turned_away_without_descriptors() {

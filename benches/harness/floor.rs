@@ -1,5 +1,6 @@
 //! What was sent, sent again over bare sockets.
 
+use std::cell::OnceCell;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,6 +19,8 @@ use super::Result;
 pub(crate) struct Floor {
     netfilter: Bare,
     route: Bare,
+    /// `/proc/sys/net/ipv6/conf`, once something is written there.
+    conf: OnceCell<OwnedFd>,
 }
 
 /// A `/proc` of its own for what is written in new namespaces, renewed after a
@@ -151,7 +154,24 @@ impl Floor {
         Ok(Self {
             netfilter: Bare::open(protocols::NETLINK_NETFILTER)?,
             route: Bare::open(protocols::NETLINK_ROUTE)?,
+            conf: OnceCell::new(),
         })
+    }
+
+    /// Writes settings of IPv6 of a link; in its namespace at first.
+    pub(crate) fn set_ipv6(&self, link: &str, settings: &[(&str, &str)]) -> Result<()> {
+        let conf = if let Some(conf) = self.conf.get() {
+            conf
+        } else {
+            let opened = fs::File::open("/proc/sys/net/ipv6/conf")?;
+            self.conf.get_or_init(|| opened.into())
+        };
+        for (setting, value) in settings {
+            let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+            let file = openat(conf, format!("{link}/{setting}"), flags, Mode::empty())?;
+            rustix::io::write(file, value.as_bytes())?;
+        }
+        Ok(())
     }
 
     /// The number of a link, as a socket tells it (`SIOCGIFINDEX`).

@@ -1,6 +1,5 @@
 //! A routed guest comes and goes, with others' exposures present.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
 use tapwire::route::Rtnl;
@@ -117,10 +116,10 @@ impl Raw {
         let tap = TapOptions::new(self.attached.tap())
             .mac(self.tap_mac)
             .create()?;
-        let settings = format!("/proc/sys/net/ipv6/conf/{}", self.attached.tap());
-        fs::write(format!("{settings}/accept_ra"), "0")?;
-        fs::write(format!("{settings}/force_forwarding"), "1")?;
-        let index = floor.index_of(self.attached.tap().as_str())?;
+        let name = self.attached.tap();
+        let settings = [("accept_ra", "0"), ("force_forwarding", "1")];
+        floor.set_ipv6(name.as_str(), &settings)?;
+        let index = floor.index_of(name.as_str())?;
         taken += start.elapsed();
         for replay in [&mut self.name, &mut self.raise, &mut self.detach] {
             replay.move_link(self.tap, index);

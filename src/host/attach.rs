@@ -168,17 +168,13 @@ impl Host {
         Ok(())
     }
 
-    /// Does `work` in the handle's namespace: TAPs and `/proc/sys/net` belong
-    /// to the thread's.
+    /// Does `work` in the handle's namespace: what it opens, and
+    /// `/proc/sys/net`, are the thread's.
     pub(super) fn inside<T: Send>(
         &self,
         work: impl FnOnce() -> Result<T, Error> + Send,
     ) -> Result<T, Error> {
-        if self.netns.is_current()? {
-            work()
-        } else {
-            self.netns.run(work)?
-        }
+        self.netns.inside(work)
     }
 }
 

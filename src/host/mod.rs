@@ -42,7 +42,7 @@ use crate::nft::{Batch, Nft, Table};
 use crate::owner::Owner;
 pub use crate::plan::Flows;
 use crate::route::{Link, Rtnl};
-use crate::sys::{NetNs, OwnProc};
+use crate::sys::{NetNs, Outpost, OwnProc};
 
 use known::Known;
 
@@ -52,6 +52,10 @@ use known::Known;
 /// reads again when something is not as remembered; several handles, also in
 /// several processes, may work for one owner. An agent that was killed at any
 /// point opens a handle again and repeats what it was doing.
+///
+/// Any thread may use it, whichever network namespace it is in. Besides its
+/// sockets a handle that makes TAPs keeps up to nine descriptors open: of
+/// `/dev/net/tun` for the next ones, and of `/proc`.
 ///
 /// ```no_run
 /// use std::net::SocketAddr;
@@ -70,6 +74,8 @@ pub struct Host {
     networks: Networks,
     layout: Layout,
     netns: Arc<NetNs>,
+    /// By which TAPs are made there.
+    outpost: Outpost,
     /// By which new namespaces are told of IPv6.
     proc: OwnProc,
     rtnl: Rtnl,
@@ -208,11 +214,13 @@ impl Host {
             // The tables go with it, and another handle may wait for that.
             nft.connection_mut().socket_mut().close_in_place();
         }
+        let netns = Arc::new(NetNs::current()?);
         Ok(Self {
             layout: layout.flags(ownership.flags()),
             owner,
             networks,
-            netns: Arc::new(NetNs::current()?),
+            outpost: Outpost::new(Arc::clone(&netns)),
+            netns,
             proc: OwnProc::default(),
             rtnl: Rtnl::open()?,
             nft,

@@ -1,7 +1,6 @@
 //! A guest's TAP and everything on it.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use super::removal::{GROUPED, new_group};
 use crate::error::{Conflict, Error};
 use crate::guest::{Attachment, Connection, Guest};
 use crate::route::{
-    Address, Changes, Ipv4Setting, Ipv6Setting, Link, LinkChange, Neighbour, set_ipv6_setting,
+    Address, Changes, Ipv4Setting, Ipv6Setting, Link, LinkChange, Neighbour, set_ipv6_setting_by,
 };
 use crate::sys::{Tap, TapOptions};
 use crate::types::IfIndex;
@@ -31,16 +30,6 @@ impl Host {
     /// carrier: so it goes up after all that, without one. What is routed to
     /// it before is dead until it has a carrier, so that comes last.
     pub(super) fn wire_all(&mut self, guests: &[(&Guest, &Attachment, bool)]) -> Result<(), Error> {
-        if self.netns.is_current()? {
-            return self.wire_here(guests);
-        }
-        let netns = Arc::clone(&self.netns);
-        netns.run(|| self.wire_here(guests))?
-    }
-
-    /// The same in the calling thread's namespace: TAPs and `/proc/sys/net`
-    /// belong to it.
-    fn wire_here(&mut self, guests: &[(&Guest, &Attachment, bool)]) -> Result<(), Error> {
         let group = (guests.len() >= GROUPED).then(new_group);
         for some in guests.chunks(AT_ONCE) {
             let mut wires = Vec::with_capacity(some.len());
@@ -51,7 +40,7 @@ impl Host {
                 wires.push(match inside.remove(&attachment.tap) {
                     Some(index) => Wire {
                         index,
-                        ipv6: prepare_ipv6(attachment)?,
+                        ipv6: self.prepare_ipv6(attachment)?,
                         made: None,
                     },
                     None => self.find_or_make(guest, attachment, is_new)?,
@@ -73,7 +62,7 @@ impl Host {
             match self.raise_all(&wires, &here) {
                 Err(error) if tells_of_ipv6_that_is_off(&error) => {
                     for (_, attachment, _) in &here {
-                        enable_ipv6(attachment)?;
+                        self.enable_ipv6(attachment)?;
                     }
                     self.raise_all(&wires, &here)?;
                 }
@@ -124,7 +113,7 @@ impl Host {
                 Some(link) if link.alias() == Some(&*alias) => {
                     return Ok(Wire {
                         index: link.index(),
-                        ipv6: prepare_ipv6(attachment)?,
+                        ipv6: self.prepare_ipv6(attachment)?,
                         made: None,
                     });
                 }
@@ -147,7 +136,7 @@ impl Host {
         }
     }
 
-    fn make(&self, guest: &Guest, attachment: &Attachment) -> Result<Wire, Error> {
+    fn make(&mut self, guest: &Guest, attachment: &Attachment) -> Result<Wire, Error> {
         let mut options = TapOptions::new(attachment.tap).mac(attachment.gateway_mac());
         if let Some(uid) = guest.wanted_owner() {
             options = options.owner(uid);
@@ -155,12 +144,34 @@ impl Host {
         if let Some(gid) = guest.wanted_group() {
             options = options.group(gid);
         }
-        let tap = options.create()?;
+        let tap = self.outpost.create(options)?;
         Ok(Wire {
             index: tap.index_in(&self.rtnl)?,
-            ipv6: prepare_ipv6(attachment)?,
+            ipv6: self.prepare_ipv6(attachment)?,
             made: Some(tap),
         })
+    }
+
+    /// Has IPv6 be forwarded from the TAP.
+    fn prepare_ipv6(&self, guest: &Attachment) -> Result<Ipv6, Error> {
+        let (tap, conf) = (guest.tap, &self.outpost);
+        // A guest is nobody's router, also while our table is gone.
+        match set_ipv6_setting_by(conf, tap, Ipv6Setting::AcceptRa, 0) {
+            Err(Error::Unsupported { .. }) => return Ok(Ipv6::Absent),
+            result => result?,
+        }
+        match set_ipv6_setting_by(conf, tap, Ipv6Setting::ForceForwarding, 1) {
+            Err(Error::Unsupported { .. }) => Ok(Ipv6::Everywhere),
+            result => result.map(|()| Ipv6::Forwarded),
+        }
+    }
+
+    /// Has IPv6 work on the TAP.
+    fn enable_ipv6(&self, guest: &Attachment) -> Result<(), Error> {
+        match set_ipv6_setting_by(&self.outpost, guest.tap, Ipv6Setting::DisableIpv6, 0) {
+            Err(Error::Unsupported { .. }) => Ok(()),
+            result => result,
+        }
     }
 }
 
@@ -241,32 +252,10 @@ impl Wire {
     }
 }
 
-/// Has IPv6 be forwarded from the TAP; in the calling thread's namespace.
-fn prepare_ipv6(guest: &Attachment) -> Result<Ipv6, Error> {
-    let tap = guest.tap;
-    // A guest is nobody's router, also while our table is gone.
-    match set_ipv6_setting(tap, Ipv6Setting::AcceptRa, 0) {
-        Err(Error::Unsupported { .. }) => return Ok(Ipv6::Absent),
-        result => result?,
-    }
-    match set_ipv6_setting(tap, Ipv6Setting::ForceForwarding, 1) {
-        Err(Error::Unsupported { .. }) => Ok(Ipv6::Everywhere),
-        result => result.map(|()| Ipv6::Forwarded),
-    }
-}
-
 /// Whether an address was refused because the administrator has IPv6 off for
 /// new interfaces (`disable_ipv6`): asking before would cost everyone.
 pub(super) fn tells_of_ipv6_that_is_off(error: &Error) -> bool {
     error.raw_os_error() == Some(libc::EACCES)
-}
-
-/// Has IPv6 work on the TAP.
-fn enable_ipv6(guest: &Attachment) -> Result<(), Error> {
-    match set_ipv6_setting(guest.tap, Ipv6Setting::DisableIpv6, 0) {
-        Err(Error::Unsupported { .. }) => Ok(()),
-        result => result,
-    }
 }
 
 /// Whether a link-local address of the host's would be there for nobody: a

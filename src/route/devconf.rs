@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::IfName;
 use crate::error::Error;
-use crate::sys::OwnProc;
+use crate::sys::{Ipv6Conf, OwnProc};
 use crate::wire::uapi::if_link::{
     IFLA_AF_SPEC, IFLA_INET_CONF, IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE,
 };
@@ -154,27 +154,26 @@ impl Ipv6Setting {
         }
     }
 
-    /// Below `/proc`.
+    /// From `/proc/sys/net/ipv6/conf`.
     fn path(self, interface: IfName) -> PathBuf {
-        // Dots first, for the name may hold some.
-        let path = self
-            .key()
-            .replace('.', "/")
-            .replace('*', interface.as_str());
-        Path::new("sys").join(path)
+        let file = self.key().rsplit('.').next();
+        Path::new(interface.as_str()).join(file.unwrap_or_default())
     }
 
     /// A missing file is a missing interface, unless its neighbours are there,
     /// or no interface is: the kernel was told `ipv6.disable=1`.
-    fn explain(self, interface: IfName, call: &'static str, source: io::Error) -> Error {
-        let path = Path::new(PROC).join(self.path(interface));
+    fn explain(
+        self,
+        conf: &impl Ipv6Conf,
+        interface: IfName,
+        call: &'static str,
+        source: io::Error,
+    ) -> Error {
         if source.kind() != io::ErrorKind::NotFound {
+            let path = Path::new(CONF).join(self.path(interface));
             return Error::system(call, path.display(), source);
         }
-        let mut folders = path.ancestors().skip(1);
-        let [has_interface, has_ipv6] =
-            [folders.next(), folders.next()].map(|folder| folder.is_some_and(Path::exists));
-        if has_interface || !has_ipv6 {
+        if conf.has(Path::new(interface.as_str())) || !conf.has(Path::new(".")) {
             return Error::Unsupported {
                 feature: self.key(),
             };
@@ -195,8 +194,8 @@ impl Ipv6Setting {
 /// all; [`Error::System`]
 /// if `/proc/sys` cannot be read.
 pub fn ipv6_setting(interface: IfName, setting: Ipv6Setting) -> Result<i32, Error> {
-    read_number(&Path::new(PROC).join(setting.path(interface)))
-        .map_err(|source| setting.explain(interface, "read", source))
+    read_number(&Path::new(CONF).join(setting.path(interface)))
+        .map_err(|source| setting.explain(&OwnProc::default(), interface, "read", source))
 }
 
 /// The number that a file holds, which the kernel tells in one piece.
@@ -218,19 +217,19 @@ pub fn set_ipv6_setting(interface: IfName, setting: Ipv6Setting, value: i32) -> 
     set_ipv6_setting_by(&OwnProc::default(), interface, setting, value)
 }
 
-/// The same by this `/proc`.
+/// The same in the network namespace of these settings.
 pub(crate) fn set_ipv6_setting_by(
-    proc: &OwnProc,
+    conf: &impl Ipv6Conf,
     interface: IfName,
     setting: Ipv6Setting,
     value: i32,
 ) -> Result<(), Error> {
-    proc.open(&setting.path(interface))
+    conf.open(&setting.path(interface))
         .and_then(|mut file| io::Write::write_all(&mut file, value.to_string().as_bytes()))
-        .map_err(|source| setting.explain(interface, "write", source))
+        .map_err(|source| setting.explain(conf, interface, "write", source))
 }
 
-const PROC: &str = "/proc";
+const CONF: &str = "/proc/sys/net/ipv6/conf";
 
 /// `AF_INET` and `AF_INET6` as the numbers of attributes of `IFLA_AF_SPEC`.
 const FAMILY_IPV4: Attr<Nest> = Attr::new(2);

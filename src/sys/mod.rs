@@ -17,6 +17,7 @@ mod ioctl;
 mod macvtap;
 mod mount;
 mod netns;
+mod outpost;
 #[cfg(feature = "dhcp")]
 mod packet;
 mod procfs;
@@ -31,9 +32,10 @@ pub(crate) use datagram::{Datagram, receive_datagram, send_datagram, tell_destin
 pub(crate) use epoll::Epoll;
 pub use macvtap::Macvtap;
 pub use netns::{Journey, NetNs, NetNsId};
+pub(crate) use outpost::Outpost;
 #[cfg(feature = "dhcp")]
 pub(crate) use packet::PacketSocket;
-pub(crate) use procfs::OwnProc;
+pub(crate) use procfs::{Ipv6Conf, OwnProc};
 pub use socket::{Protocol, Socket};
 pub(crate) use sysfs::in_own_sysfs;
 #[cfg(feature = "proxied")]

@@ -135,6 +135,21 @@ impl NetNs {
         })?
     }
 
+    /// Does `work` inside this namespace, here if the calling thread is there.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), and what `work` returns.
+    pub(crate) fn inside<T: Send>(
+        &self,
+        work: impl FnOnce() -> Result<T, Error> + Send,
+    ) -> Result<T, Error> {
+        if self.is_current()? {
+            work()
+        } else {
+            self.run(work)?
+        }
+    }
+
     /// Moves the calling thread; only for threads that end with their work.
     fn enter(&self) -> Result<(), Error> {
         let fd = self.file.as_raw_fd();

@@ -1,4 +1,4 @@
-//! A `/proc` of our own, mounted nowhere.
+//! Where IPv6 is told how to work; a `/proc` of our own, mounted nowhere.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -6,6 +6,21 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use super::mount;
+
+/// Where the settings of IPv6 of a network namespace are.
+pub(crate) trait Ipv6Conf {
+    /// Opens a file for writing, by its path from `/proc/sys/net/ipv6/conf`.
+    fn open(&self, path: &Path) -> io::Result<File>;
+
+    /// Whether there is such a file or folder. A folder is not opened for
+    /// writing, but not for want of it.
+    fn has(&self, path: &Path) -> bool {
+        !matches!(self.open(path), Err(error) if error.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+/// Below `/proc`; what lies there is the calling thread's namespace's.
+pub(super) const CONF: &str = "sys/net/ipv6/conf";
 
 /// So many namespaces may be looked into before there is a new one: that takes
 /// some 100 us.
@@ -40,11 +55,14 @@ impl OwnProc {
             self.looked_into = together;
         }
     }
+}
 
-    /// Opens a file for writing; `path` is relative to `/proc`.
-    pub(crate) fn open(&self, path: &Path) -> io::Result<File> {
+/// Of the namespace that the calling thread is in.
+impl Ipv6Conf for OwnProc {
+    fn open(&self, path: &Path) -> io::Result<File> {
+        let path = Path::new(CONF).join(path);
         match &self.mount {
-            Some(mount) => mount::open_below(mount.as_fd(), path),
+            Some(mount) => mount::open_below(mount.as_fd(), &path),
             // Not as `fs::write`, which would make a file that is missing.
             None => OpenOptions::new()
                 .write(true)

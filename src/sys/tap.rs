@@ -285,12 +285,7 @@ impl Tap {
     ) -> Result<T, Error> {
         let name = State::read(&self.file)?.name;
         let namespace = self.namespace()?;
-        let work = || work(&Control::open()?, name);
-        if namespace.is_current()? {
-            work()
-        } else {
-            namespace.run(work)?
-        }
+        namespace.inside(|| work(&Control::open()?, name))
     }
 
     fn failed<A>(&self, call: &ioctl::Call<A>, source: io::Error) -> Error {
@@ -388,7 +383,7 @@ impl<S: AsFd> Control<S> {
 }
 
 /// Opens `/dev/net/tun` in the thread's network namespace, close-on-exec.
-fn open_tun(status_flags: i32) -> Result<File, Error> {
+pub(super) fn open_tun(status_flags: i32) -> Result<File, Error> {
     OpenOptions::new()
         .read(true)
         .write(true)

@@ -1,7 +1,6 @@
 //! What clones take without the library: the same messages, and the same system
 //! calls between them.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
 use tapwire::route::{LinkChange, Rtnl};
@@ -87,9 +86,8 @@ impl Attach {
                 }
             }
             for (clone, ..) in links {
-                let settings = format!("/proc/sys/net/ipv6/conf/{}", clone.tap());
-                fs::write(format!("{settings}/accept_ra"), "0")?;
-                fs::write(format!("{settings}/force_forwarding"), "1")?;
+                let settings = [("accept_ra", "0"), ("force_forwarding", "1")];
+                floor.set_ipv6(clone.tap().as_str(), &settings)?;
             }
             floor.replay(name)?;
             for tap in taps {

@@ -8,6 +8,7 @@ use super::options::{TapOptions, choose_index, exists, set_interface};
 use super::{Control, State, Tap};
 use crate::error::{Conflict, Error};
 use crate::sys::ioctl::{self, DriverInfo};
+use crate::sys::netns::NetNs;
 use crate::types::{IfIndex, IfName};
 
 impl TapOptions {
@@ -136,7 +137,8 @@ pub(super) fn attach_only(file: &File, name: IfName, flags: i32) -> Result<(), E
         }
         match errno {
             Some(libc::EBUSY) => {
-                let subject = match Holder::find(name) {
+                let here = NetNs::current().and_then(|netns| netns.id()).ok();
+                let subject = match here.and_then(|here| Holder::find(name, here)) {
                     Some(holder) => format!("{name} ({holder})"),
                     None => format!("{name} (its queue is held by another)"),
                 };

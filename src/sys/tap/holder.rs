@@ -18,10 +18,9 @@ pub(super) struct Holder {
 }
 
 impl Holder {
-    /// Looks for the holder of the device `name` of the thread's network
-    /// namespace, as far as `/proc` may be read.
-    pub(super) fn find(name: IfName) -> Option<Self> {
-        let here = NetNs::current().ok()?.id().ok()?;
+    /// Looks for the holder of the device `name` of the network namespace
+    /// `here`, as far as `/proc` may be read.
+    pub(super) fn find(name: IfName, here: NetNsId) -> Option<Self> {
         let mut best = None;
         for process in list(Path::new("/proc")) {
             let Some(pid) = number(&process) else {

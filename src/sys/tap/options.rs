@@ -7,6 +7,7 @@ use super::holder::Holder;
 use super::{Control, Tap, open_tun};
 use crate::error::Error;
 use crate::sys::ioctl::{self, IfRequest};
+use crate::sys::netns::{NetNs, NetNsId};
 use crate::types::{IfIndex, IfName, Mac};
 
 /// A TAP device as it is wanted: [`create`](Self::create) makes it,
@@ -144,13 +145,24 @@ impl TapOptions {
     /// `EINVAL` for an MTU that a TAP cannot have. [`Error::Unsupported`] if
     /// the kernel is too old for [`no_carrier`](Self::no_carrier).
     pub fn create(self) -> Result<Tap, Error> {
-        let name = self.name;
         let file = self.open()?;
+        self.create_by(file, || NetNs::current()?.id())
+    }
+
+    /// Makes the device by a descriptor of `/dev/net/tun` that was opened as
+    /// the options say, in the network namespace that `here` tells. An MTU is
+    /// set, and an index that is taken looked for, in the thread's.
+    pub(crate) fn create_by(
+        self,
+        file: File,
+        here: impl FnOnce() -> Result<NetNsId, Error>,
+    ) -> Result<Tap, Error> {
+        let name = self.name;
         if let Some(index) = self.index {
             choose_index(&file, name, index)?;
         }
         set_interface(&file, name, self.flags | libc::IFF_TUN_EXCL)
-            .map_err(|source| self.not_created(source))?;
+            .map_err(|source| self.not_created(source, here))?;
         // From here on an early return closes the descriptor, and with it
         // goes the device, as long as it is not persistent: so that is last.
         let tap = Tap { file, name };
@@ -204,7 +216,11 @@ impl TapOptions {
         Ok(())
     }
 
-    fn not_created(&self, source: io::Error) -> Error {
+    fn not_created(
+        &self,
+        source: io::Error,
+        here: impl FnOnce() -> Result<NetNsId, Error>,
+    ) -> Error {
         let name = self.name;
         let call = ioctl::TUNSETIFF.name();
         match (source.raw_os_error(), self.index) {
@@ -213,7 +229,8 @@ impl TapOptions {
                 Error::system(call, subject, source)
             }
             (Some(libc::EBUSY), _) => {
-                let subject = match Holder::find(name) {
+                let holder = here().ok().and_then(|here| Holder::find(name, here));
+                let subject = match holder {
                     Some(holder) => format!("{name} (exists already, {holder})"),
                     None => format!("{name} (exists already)"),
                 };

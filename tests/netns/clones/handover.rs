@@ -4,8 +4,9 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use libtest_mimic::Trial;
-use tapwire::Protocol;
+use tapwire::route::{Ipv6Setting, Rtnl, ipv6_setting};
 use tapwire::sys::{NetNs, Offload, Tap, TapOptions};
+use tapwire::{IfName, Protocol};
 
 use super::{clone, direct};
 use crate::stand_ins::guest::Guest as Vm;
@@ -16,6 +17,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials![
         last_holders_settings_are_reset,
         tap_is_opened_from_another_namespace,
+        guests_are_attached_from_another_namespace,
     ]
 }
 
@@ -99,6 +101,41 @@ fn tap_is_opened_from_another_namespace() {
     let error = host.open_tap(&guest, TapOptions::nonblocking).unwrap_err();
     assert!(error.is_not_found(), "{error:?}");
 }
+
+/// Taking turns with threads that are there.
+fn guests_are_attached_from_another_namespace() {
+    let world = World::new();
+    let mut host = world.host();
+    let here = NetNs::new().unwrap();
+    let link = |number: u32| IfName::new(&format!("riklet-{number}")).unwrap();
+    let told = |tap| ipv6_setting(tap, Ipv6Setting::AcceptRa).unwrap();
+    let before = here.run(|| {
+        // None of the handle's.
+        let taps = (0..GUESTS).map(link);
+        taps.for_each(|tap| drop(TapOptions::new(tap).persistent().create().unwrap()));
+        told(link(0))
+    });
+    assert_eq!(before.unwrap(), 1);
+    for number in 0..GUESTS {
+        let guest = clone(&format!("clone-{number}"));
+        let place = if number % 3 == 1 { &world.node } else { &here };
+        let guest = place.run(|| host.attach(&guest).unwrap()).unwrap();
+        let there = world.node.run(|| told(guest.tap())).unwrap();
+        let here = here.run(|| told(guest.tap())).unwrap();
+        assert_eq!((there, here), (0, 1), "{}", guest.tap());
+        let tap = host.open_tap(&guest, TapOptions::nonblocking).unwrap();
+        let _vm = Vm::start(OwnedFd::from(tap), config(&guest)).unwrap();
+        for family in [0, 1] {
+            assert!(ask(&world.node, Protocol::Tcp, direct(&guest, family), SOON).is_some());
+        }
+    }
+    host.remove().unwrap();
+    let left = here.run(|| Rtnl::open().unwrap().links().unwrap().len());
+    let all = usize::try_from(GUESTS + 1).unwrap();
+    assert_eq!(left.unwrap(), all, "all that were here, and the loopback");
+}
+
+const GUESTS: u32 = 5;
 
 fn host_is_here(world: &World) -> bool {
     NetNs::current().unwrap().id().unwrap() == world.node.id().unwrap()
