@@ -69,11 +69,12 @@ impl CloneMaps {
     pub(super) fn elements<'l>(
         &'l self,
         guest: &Attachment,
+        name: Comment,
         put: &mut impl FnMut(&'l Set, Element),
     ) -> Result<(), Invalid> {
         match guest.connection() {
             Connection::Routed | Connection::Elsewhere(_) => Ok(()),
-            Connection::Rewritten(snapshot) => self.rewritten(guest, snapshot, put),
+            Connection::Rewritten(snapshot) => self.rewritten(guest, name, snapshot, put),
             Connection::Namespaced(snapshot) => {
                 let (notes4, notes6) = notes(snapshot);
                 let link = || Element::new(guest.tap);
@@ -89,11 +90,11 @@ impl CloneMaps {
     fn rewritten<'l>(
         &'l self,
         guest: &Attachment,
+        name: Comment,
         snapshot: &Snapshot,
         put: &mut impl FnMut(&'l Set, Element),
     ) -> Result<(), Invalid> {
         let tap = guest.tap;
-        let name = Comment::new(guest.name())?;
         let (notes4, notes6) = notes(snapshot);
         let (own, inner) = (guest.ipv4, snapshot.ipv4_net().addr());
         let clone = Element::new((tap, inner)).data(own).comment(name);
@@ -208,7 +209,7 @@ mod tests {
                 let mut elements: Vec<(&Set, Vec<Element>)> = Vec::new();
                 layout
                     .clones
-                    .elements(&guest, &mut |set, element| {
+                    .elements(&guest, Comment::constant("clone"), &mut |set, element| {
                         elements.push((set, vec![element]));
                     })
                     .unwrap();

@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 
 use super::{Layout, Listing, policy::take_tap};
-use crate::error::Invalid;
 use crate::guest::{Attachment, GuestName};
 use crate::nft::{Comment, DataType, Element, Name, Set, Table};
 use crate::types::IfName;
@@ -44,12 +43,12 @@ impl ElsewhereSets {
     pub(super) fn elements<'l>(
         &'l self,
         guest: &Attachment,
+        name: Comment,
         put: &mut impl FnMut(&'l Set, Element),
-    ) -> Result<(), Invalid> {
+    ) {
         let Some(place) = guest.elsewhere() else {
-            return Ok(());
+            return;
         };
-        let name = Comment::new(guest.name())?;
         let link = place.link();
         put(&self.links, Element::new((guest.tap, link)).comment(name));
         for address in place.addresses() {
@@ -62,7 +61,6 @@ impl ElsewhereSets {
                 }
             }
         }
-        Ok(())
     }
 }
 
@@ -98,10 +96,12 @@ mod tests {
         let guest = guest.connection(Connection::Elsewhere(place));
         let guest = Networks::default().attachment(&owner, &guest, 7).unwrap();
         let mut listing = Listing::default();
+        let name = Comment::constant("web-0");
         layout
             .elsewhere
-            .elements(&guest, &mut |set, element| listing.take(set, vec![element]))
-            .unwrap();
+            .elements(&guest, name, &mut |set, element| {
+                listing.take(set, vec![element]);
+            });
         let found: Vec<_> = layout.elsewhere_in(&listing).collect();
         assert_eq!(found, [(guest.tap, link, guest.name)]);
         assert_eq!(listing.of(&layout.elsewhere.behind4).len(), 1);

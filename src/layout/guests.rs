@@ -30,24 +30,27 @@ impl Layout {
         peers: &[&Attachment],
         put: &mut impl FnMut(&'l Set, Element),
     ) -> Result<(), Invalid> {
-        let [self4, self6] = self_elements(guest)?;
+        let name = Comment::new(guest.name())?;
+        let [self4, self6] = self_elements(guest, name);
         for (set, own) in [(&self.self4, self4), (&self.self6, self6)] {
             if let Some(own) = own {
                 put(set, own);
             }
         }
         if guest.elsewhere().is_some() {
-            return self.elsewhere.elements(guest, put);
+            self.elsewhere.elements(guest, name, put);
+            return Ok(());
         }
-        let (guard4, guard6) = guard_elements(guest)?;
-        put(&self.guard_mac, mac_element(guest)?);
+        let (guard4, guard6) = guard_elements(guest, name);
+        let own = Element::new((guest.tap, guest.mac)).comment(name);
+        put(&self.guard_mac, own);
         put(&self.guard_arp, guard4.clone());
         put(&self.guard4, guard4);
         if let Some(guard6) = guard6 {
             put(&self.guard6, guard6);
         }
-        self.clones.elements(guest, put)?;
-        self.policy_elements(guest, peers, put)
+        self.clones.elements(guest, name, put)?;
+        self.policy_elements(guest, name, peers, put)
     }
 }
 
@@ -75,26 +78,20 @@ pub(crate) fn read_self(element: &Element) -> Option<(&str, IpAddr)> {
     Some((element.current_comment()?.as_str(), address?))
 }
 
-fn guard_elements(guest: &Attachment) -> Result<(Element, Option<Element>), Invalid> {
-    let name = Comment::new(guest.name())?;
+fn guard_elements(guest: &Attachment, name: Comment) -> (Element, Option<Element>) {
     let (ipv4, ipv6) = guest.own_addresses();
     let ipv4 = Element::new((guest.tap, guest.mac, ipv4)).comment(name);
     let ipv6 = ipv6.map(|ipv6| Element::new((guest.tap, guest.mac, ipv6)).comment(name));
-    Ok((ipv4, ipv6))
-}
-
-fn mac_element(guest: &Attachment) -> Result<Element, Invalid> {
-    Ok(Element::new((guest.tap, guest.mac)).comment(Comment::new(guest.name())?))
+    (ipv4, ipv6)
 }
 
 /// What claims the addresses of a guest, of each family.
-fn self_elements(guest: &Attachment) -> Result<[Option<Element>; 2], Invalid> {
-    let name = Comment::new(guest.name())?;
+fn self_elements(guest: &Attachment, name: Comment) -> [Option<Element>; 2] {
     let of = |ipv4: bool| match guest.address(ipv4)? {
         IpAddr::V4(own) => Some(Element::new((own, own)).comment(name)),
         IpAddr::V6(own) => Some(Element::new((own, own)).comment(name)),
     };
-    Ok([of(true), of(false)])
+    [of(true), of(false)]
 }
 
 #[cfg(test)]
@@ -109,7 +106,8 @@ mod tests {
         let guest = crate::Networks::default()
             .attachment(&owner, &guest, 7)
             .unwrap();
-        let (guard4, guard6) = guard_elements(&guest).unwrap();
+        let comment = Comment::constant("hello-world");
+        let (guard4, guard6) = guard_elements(&guest, comment);
         let (tap, mac, address, name) = read_guard(&guard4).unwrap();
         assert_eq!(
             (tap, mac, address, name.as_str()),
@@ -117,7 +115,7 @@ mod tests {
         );
         let guard6 = guard6.unwrap();
         assert_eq!(read_guard(&guard6).unwrap().2, IpAddr::from(guest.ipv6));
-        let [self4, self6] = self_elements(&guest).unwrap();
+        let [self4, self6] = self_elements(&guest, comment);
         assert_eq!(
             read_self(&self4.unwrap()),
             Some(("hello-world", guest.ipv4.into()))

@@ -116,6 +116,7 @@ impl Layout {
     pub(super) fn policy_elements<'l>(
         &'l self,
         guest: &Attachment,
+        own: Comment,
         peers: &[&Attachment],
         put: &mut impl FnMut(&'l Set, Element),
     ) -> Result<(), Invalid> {
@@ -132,7 +133,6 @@ impl Layout {
             rate_to,
         } = self.policy.as_ref();
         let (tap, policy) = (guest.tap, guest.policy());
-        let own = Comment::new(guest.name())?;
         for (number, peer) in (0..).zip(policy.peers()) {
             let name = Comment::new(peer.as_str())?;
             put(peerings, Element::new((tap, Mark(number))).comment(name));
@@ -297,7 +297,10 @@ mod tests {
     ) -> Vec<(&'l Set, Element)> {
         let mut all = Vec::new();
         let mut put = |set, element| all.push((set, element));
-        layout.policy_elements(guest, peers, &mut put).unwrap();
+        let name = Comment::new(guest.name()).unwrap();
+        layout
+            .policy_elements(guest, name, peers, &mut put)
+            .unwrap();
         all
     }
 
