@@ -6,12 +6,11 @@ use std::net::IpAddr;
 use std::ptr;
 
 use super::Host;
-use super::known::Known;
 use crate::conntrack::{self, Flow, FlowFilter, TupleFilter};
 use crate::error::{Error, Invalid};
 use crate::guest::{Attachment, Egress};
 use crate::layout::Layout;
-use crate::nft::{Element, Set};
+use crate::nft::{Batch, Element, Set};
 
 impl Host {
     /// Makes sure that the host has the addresses behind which packets are to
@@ -40,22 +39,28 @@ impl Host {
         wanted: &Attachment,
         before: Option<&Attachment>,
     ) -> Result<(), Invalid> {
-        let elements = |guest| elements_of(&self.layout, &self.known, guest);
-        let old = before.map_or(Ok(Vec::new()), elements)?;
-        let new = elements(wanted)?;
-        for (set, elements) in &old {
-            let mut there = new.iter().filter(|(one, _)| ptr::eq(*one, *set));
-            let there: HashSet<&Element> =
-                there.next().into_iter().flat_map(|(_, all)| all).collect();
+        let Self {
+            layout,
+            known,
+            batch,
+            ..
+        } = self;
+        let peers = known.peers_of(wanted);
+        let Some(before) = before else {
+            return layout.guest_elements(wanted, &peers, &mut |set, elements| {
+                queue_new(layout, set, elements, batch);
+            });
+        };
+        let mut new = BySet::of(1);
+        layout.guest_elements(wanted, &peers, &mut |set, elements| new.put(set, elements))?;
+        let peers = known.peers_of(before);
+        layout.guest_elements(before, &peers, &mut |set, elements| {
+            let there: HashSet<&Element> = new.of_set(set).iter().collect();
             let gone = elements.iter().filter(|one| !there.contains(one));
-            self.batch.destroy_elements(set, gone);
-        }
-        for (set, elements) in &new {
-            if before.is_none() && self.layout.is_claimed(set) {
-                self.batch.create_elements(set, elements);
-            } else {
-                self.batch.add_elements(set, elements);
-            }
+            batch.destroy_elements(set, gone);
+        })?;
+        for (set, elements) in &new.sets {
+            batch.add_elements(set, elements);
         }
         Ok(())
     }
@@ -90,14 +95,10 @@ impl Host {
             peers.extend(asked.filter_map(|peer| by_name.get(peer.as_str()).copied()));
             peers.extend(named.get(wanted.name()).into_iter().flatten());
             peers.retain(|peer| peer.slot != wanted.slot);
-            layout.guest_elements(wanted, &peers, &mut |set, element| sets.put(set, element))?;
+            layout.guest_elements(wanted, &peers, &mut |set, elements| sets.put(set, elements))?;
         }
         for (set, elements) in sets.sets {
-            if layout.is_claimed(set) {
-                self.batch.create_elements(set, &elements);
-            } else {
-                self.batch.add_elements(set, &elements);
-            }
+            queue_new(layout, set, &elements, &mut self.batch);
         }
         Ok(())
     }
@@ -109,7 +110,7 @@ impl Host {
             let known = self.known.guest_of_name(guest.name()).unwrap_or(guest);
             let peers = self.known.peers_of(known);
             self.layout
-                .guest_elements(known, &peers, &mut |set, element| sets.put(set, element))?;
+                .guest_elements(known, &peers, &mut |set, elements| sets.put(set, elements))?;
         }
         for (set, elements) in sets.sets {
             self.batch.destroy_elements(set, &elements);
@@ -175,7 +176,7 @@ impl Host {
 /// Elements, those of one set together.
 struct BySet<'l> {
     sets: Vec<(&'l Set, Vec<Element>)>,
-    /// So many elements a set probably has.
+    /// Of so many guests, each of which has one in a set as a rule.
     guests: usize,
 }
 
@@ -187,31 +188,36 @@ impl<'l> BySet<'l> {
         }
     }
 
-    fn put(&mut self, set: &'l Set, element: Element) {
+    fn put(&mut self, set: &'l Set, more: &[Element]) {
+        if more.is_empty() {
+            return;
+        }
         let mut sets = self.sets.iter_mut();
         if let Some((_, elements)) = sets.find(|(one, _)| ptr::eq(*one, set)) {
-            elements.push(element);
+            elements.extend_from_slice(more);
         } else {
-            let mut elements = Vec::with_capacity(self.guests.max(2));
-            elements.push(element);
+            let mut elements = Vec::with_capacity(self.guests.max(more.len()));
+            elements.extend_from_slice(more);
             self.sets.push((set, elements));
         }
+    }
+
+    fn of_set(&self, set: &Set) -> &[Element] {
+        let found = self.sets.iter().find(|(one, _)| ptr::eq(*one, set));
+        found.map_or(&[], |(_, elements)| elements)
     }
 }
 
 /// So many sets have elements of a guest, at most as a rule.
 const USUAL: usize = 16;
 
-/// All elements of a guest among those that are known, those of each set
-/// together: the kernel answers each message that it refuses, and one for each
+/// Queues elements of guests that are not attached yet, those of one set in
+/// one message: the kernel answers each that it refuses, and one for each
 /// element would be too many answers.
-fn elements_of<'l>(
-    layout: &'l Layout,
-    known: &Known,
-    guest: &Attachment,
-) -> Result<Vec<(&'l Set, Vec<Element>)>, Invalid> {
-    let mut sets = BySet::of(1);
-    let peers = known.peers_of(guest);
-    layout.guest_elements(guest, &peers, &mut |set, element| sets.put(set, element))?;
-    Ok(sets.sets)
+fn queue_new(layout: &Layout, set: &Set, elements: &[Element], batch: &mut Batch) {
+    if layout.is_claimed(set) {
+        batch.create_elements(set, elements);
+    } else {
+        batch.add_elements(set, elements);
+    }
 }

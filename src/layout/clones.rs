@@ -7,7 +7,7 @@ use super::policy::take_tap;
 use super::{Layout, Listing};
 use crate::error::Invalid;
 use crate::guest::{Attachment, Connection, Snapshot};
-use crate::nft::{Comment, DataType, Element, Name, Set, Table};
+use crate::nft::{Comment, Data, DataType, Element, Name, Set, Table};
 use crate::types::IfName;
 
 /// What is known of clones. The maps of rewritten ones are keyed by the clone's
@@ -70,7 +70,7 @@ impl CloneMaps {
         &'l self,
         guest: &Attachment,
         name: Comment,
-        put: &mut impl FnMut(&'l Set, Element),
+        put: &mut impl FnMut(&'l Set, &[Element]),
     ) -> Result<(), Invalid> {
         match guest.connection() {
             Connection::Routed | Connection::Elsewhere(_) => Ok(()),
@@ -78,9 +78,9 @@ impl CloneMaps {
             Connection::Namespaced(snapshot) => {
                 let (notes4, notes6) = notes(snapshot);
                 let link = || Element::new(guest.tap);
-                put(&self.inside4, link().comment(Comment::new(&notes4)?));
+                put(&self.inside4, &[link().comment(Comment::new(&notes4)?)]);
                 if !notes6.is_empty() {
-                    put(&self.inside6, link().comment(Comment::new(&notes6)?));
+                    put(&self.inside6, &[link().comment(Comment::new(&notes6)?)]);
                 }
                 Ok(())
             }
@@ -92,38 +92,44 @@ impl CloneMaps {
         guest: &Attachment,
         name: Comment,
         snapshot: &Snapshot,
-        put: &mut impl FnMut(&'l Set, Element),
+        put: &mut impl FnMut(&'l Set, &[Element]),
     ) -> Result<(), Invalid> {
         let tap = guest.tap;
         let (notes4, notes6) = notes(snapshot);
         let (own, inner) = (guest.ipv4, snapshot.ipv4_net().addr());
-        let clone = Element::new((tap, inner)).data(own).comment(name);
-        put(&self.clone_arp, clone.clone());
-        put(&self.clone4, clone);
-        let inner = Element::new((tap, own)).data(inner);
-        put(&self.inner_arp, inner.clone().comment(name));
-        put(&self.inner4, inner.comment(Comment::new(&notes4)?));
-        let (own, inner) = (guest.gateway_ipv4, snapshot.gateway_ipv4());
-        let believed = Element::new((tap, inner)).data(own);
-        put(&self.clone_arp, believed.clone());
-        put(&self.clone4, believed);
-        let gateway = Element::new((tap, own)).data(inner);
-        put(&self.inner_arp, gateway.clone());
-        put(&self.inner4, gateway);
-        if let Some(net) = snapshot.ipv6_net() {
-            let (own, inner) = (guest.ipv6, net.addr());
-            let clone = Element::new((tap, inner)).data(own).comment(name);
-            put(&self.clone6, clone);
-            let inner = Element::new((tap, own)).data(inner);
-            put(&self.inner6, inner.comment(Comment::new(&notes6)?));
-        }
-        if let Some(inner) = snapshot.translated_gateway_ipv6() {
-            let own = guest.gateway_ipv6;
-            for to in [inner, solicited_node(inner)] {
-                put(&self.clone6, Element::new((tap, to)).data(own));
-            }
-            put(&self.inner6, Element::new((tap, own)).data(inner));
-        }
+        let (gateway, believed) = (guest.gateway_ipv4, snapshot.gateway_ipv4());
+        let noted = Comment::new(&notes4)?;
+        let to = [
+            translation((tap, inner), own, Some(name)),
+            translation((tap, believed), gateway, None),
+        ];
+        put(&self.clone_arp, &to);
+        put(&self.clone4, &to);
+        let from = |comment| {
+            [
+                translation((tap, own), inner, Some(comment)),
+                translation((tap, gateway), believed, None),
+            ]
+        };
+        put(&self.inner_arp, &from(name));
+        put(&self.inner4, &from(noted));
+        let Some(net) = snapshot.ipv6_net() else {
+            return Ok(());
+        };
+        let (own, inner) = (guest.ipv6, net.addr());
+        let to = translation((tap, inner), own, Some(name));
+        let from = translation((tap, own), inner, Some(Comment::new(&notes6)?));
+        let Some(believed) = snapshot.translated_gateway_ipv6() else {
+            put(&self.clone6, &[to]);
+            put(&self.inner6, &[from]);
+            return Ok(());
+        };
+        let gateway = guest.gateway_ipv6;
+        let asked = |address| translation((tap, address), gateway, None);
+        let solicited = solicited_node(believed);
+        put(&self.clone6, &[to, asked(believed), asked(solicited)]);
+        let answered = translation((tap, gateway), believed, None);
+        put(&self.inner6, &[from, answered]);
         Ok(())
     }
 }
@@ -174,6 +180,11 @@ fn notes(snapshot: &Snapshot) -> (String, String) {
     }
 }
 
+/// Writes another address in the place of the one in the key.
+fn translation(key: impl Into<Data>, to: impl Into<Data>, comment: Option<Comment>) -> Element {
+    Element::leading(key.into(), to.into(), comment)
+}
+
 /// To whom is sent who has this address (RFC 4291).
 fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
     const PREFIX: u128 = 0xff02_0000_0000_0000_0000_0001_ff00_0000;
@@ -209,8 +220,8 @@ mod tests {
                 let mut elements: Vec<(&Set, Vec<Element>)> = Vec::new();
                 layout
                     .clones
-                    .elements(&guest, Comment::constant("clone"), &mut |set, element| {
-                        elements.push((set, vec![element]));
+                    .elements(&guest, Comment::constant("clone"), &mut |set, of_set| {
+                        elements.push((set, of_set.to_vec()));
                     })
                     .unwrap();
                 let mut listing = Listing::default();

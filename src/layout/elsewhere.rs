@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::{Layout, Listing, policy::take_tap};
 use crate::guest::{Attachment, GuestName};
-use crate::nft::{Comment, DataType, Element, Name, Set, Table};
+use crate::nft::{Comment, Data, DataType, Element, Name, Set, Table};
 use crate::types::IfName;
 
 /// The sets of guests elsewhere.
@@ -44,23 +44,26 @@ impl ElsewhereSets {
         &'l self,
         guest: &Attachment,
         name: Comment,
-        put: &mut impl FnMut(&'l Set, Element),
+        put: &mut impl FnMut(&'l Set, &[Element]),
     ) {
         let Some(place) = guest.elsewhere() else {
             return;
         };
         let link = place.link();
-        put(&self.links, Element::new((guest.tap, link)).comment(name));
+        put(
+            &self.links,
+            &[Element::new((guest.tap, link)).comment(name)],
+        );
+        let (mut behind4, mut behind6) = (Vec::new(), Vec::new());
         for address in place.addresses() {
-            match address {
-                IpAddr::V4(address) => {
-                    put(&self.behind4, Element::new((address, link)).comment(name));
-                }
-                IpAddr::V6(address) => {
-                    put(&self.behind6, Element::new((address, link)).comment(name));
-                }
-            }
+            let (behind, key) = match address {
+                IpAddr::V4(address) => (&mut behind4, Data::from((address, link))),
+                IpAddr::V6(address) => (&mut behind6, Data::from((address, link))),
+            };
+            behind.push(Element::new(key).comment(name));
         }
+        put(&self.behind4, &behind4);
+        put(&self.behind6, &behind6);
     }
 }
 
@@ -99,8 +102,8 @@ mod tests {
         let name = Comment::constant("web-0");
         layout
             .elsewhere
-            .elements(&guest, name, &mut |set, element| {
-                listing.take(set, vec![element]);
+            .elements(&guest, name, &mut |set, elements| {
+                listing.take(set, elements.to_vec());
             });
         let found: Vec<_> = layout.elsewhere_in(&listing).collect();
         assert_eq!(found, [(guest.tap, link, guest.name)]);

@@ -23,32 +23,29 @@ impl Layout {
     /// [reaches directly](Attachment::is_peer_of): they let it speak with its
     /// own addresses, and no other, and say what it may do.
     ///
-    /// A pair of peers is among the elements of both.
+    /// A pair of peers is among the elements of both. All of one set are put
+    /// at once.
     pub(crate) fn guest_elements<'l>(
         &'l self,
         guest: &Attachment,
         peers: &[&Attachment],
-        put: &mut impl FnMut(&'l Set, Element),
+        put: &mut impl FnMut(&'l Set, &[Element]),
     ) -> Result<(), Invalid> {
         let name = Comment::new(guest.name())?;
         let [self4, self6] = self_elements(guest, name);
-        for (set, own) in [(&self.self4, self4), (&self.self6, self6)] {
-            if let Some(own) = own {
-                put(set, own);
-            }
-        }
+        put(&self.self4, self4.as_slice());
+        put(&self.self6, self6.as_slice());
         if guest.elsewhere().is_some() {
             self.elsewhere.elements(guest, name, put);
             return Ok(());
         }
         let (guard4, guard6) = guard_elements(guest, name);
         let own = Element::new((guest.tap, guest.mac)).comment(name);
-        put(&self.guard_mac, own);
-        put(&self.guard_arp, guard4.clone());
-        put(&self.guard4, guard4);
-        if let Some(guard6) = guard6 {
-            put(&self.guard6, guard6);
-        }
+        put(&self.guard_mac, &[own]);
+        let guard4 = [guard4];
+        put(&self.guard_arp, &guard4);
+        put(&self.guard4, &guard4);
+        put(&self.guard6, guard6.as_slice());
         self.clones.elements(guest, name, put)?;
         self.policy_elements(guest, name, peers, put)
     }

@@ -9,9 +9,7 @@ use super::{Layout, take_ipv4, take_ipv6, take_port};
 use crate::error::Invalid;
 use crate::guest::{Attachment, GuestName, Policy, Rate, Service};
 use crate::nft::expr::{Limit, LimitType};
-use crate::nft::{
-    Comment, Data, DataType, Element, Expr, L4Proto, Mark, Name, Port, Set, Table, Value,
-};
+use crate::nft::{Comment, DataType, Element, Expr, L4Proto, Mark, Name, Port, Set, Table, Value};
 use crate::protocol::Protocol;
 use crate::types::IfName;
 use crate::wire::uapi::nf_tables_expr::NFT_LIMIT_F_INV;
@@ -118,7 +116,7 @@ impl Layout {
         guest: &Attachment,
         own: Comment,
         peers: &[&Attachment],
-        put: &mut impl FnMut(&'l Set, Element),
+        put: &mut impl FnMut(&'l Set, &[Element]),
     ) -> Result<(), Invalid> {
         let PolicySets {
             peerings,
@@ -133,42 +131,42 @@ impl Layout {
             rate_to,
         } = self.policy.as_ref();
         let (tap, policy) = (guest.tap, guest.policy());
-        for (number, peer) in (0..).zip(policy.peers()) {
+        let asked = (0..).zip(policy.peers()).map(|(number, peer)| {
             let name = Comment::new(peer.as_str())?;
-            put(peerings, Element::new((tap, Mark(number))).comment(name));
-        }
+            Ok(Element::new((tap, Mark(number))).comment(name))
+        });
+        put(peerings, &asked.collect::<Result<Vec<_>, Invalid>>()?);
+        let mut both = Vec::new();
         for peer in peers {
             let name = Comment::new(peer.name())?;
-            put(pairs, Element::new((tap, peer.tap)).comment(own));
-            put(pairs, Element::new((peer.tap, tap)).comment(name));
+            both.push(Element::new((tap, peer.tap)).comment(own));
+            both.push(Element::new((peer.tap, tap)).comment(name));
         }
-        for service in policy.services() {
+        put(pairs, &both);
+        let allowed = policy.services().iter().map(|service| {
             let protocol = L4Proto::from_raw(service.protocol().number());
-            let key = (tap, protocol, Port(service.port()));
-            put(services, Element::new(key).comment(own));
-        }
-        if let Some(prefixes) = policy.egress().prefixes() {
-            put(closed, Element::new(tap).comment(own));
-            for net in prefixes {
-                let set = if net.addr().is_ipv4() {
-                    egress4
-                } else {
-                    egress6
-                };
-                put(set, prefix_element(tap, *net).comment(own));
+            Element::new((tap, protocol, Port(service.port()))).comment(own)
+        });
+        put(services, &allowed.collect::<Vec<_>>());
+        let egress = policy.egress();
+        if let Some(prefixes) = egress.prefixes() {
+            put(closed, &[Element::new(tap).comment(own)]);
+            for (set, ipv4) in [(egress4, true), (egress6, false)] {
+                let of_family = prefixes.iter().filter(|net| net.addr().is_ipv4() == ipv4);
+                let open = of_family.map(|net| prefix_element(tap, *net).comment(own));
+                put(set, &open.collect::<Vec<_>>());
             }
         }
-        for address in policy.egress().sources() {
-            let map = if address.is_ipv4() { snat4 } else { snat6 };
-            put(
-                map,
-                Element::new(tap).data(Data::from(address)).comment(own),
-            );
+        for (map, ipv4) in [(snat4, true), (snat6, false)] {
+            let of_family = egress.sources().filter(|one| one.is_ipv4() == ipv4);
+            let behind =
+                of_family.map(|address| Element::leading(tap.into(), address.into(), Some(own)));
+            put(map, &behind.collect::<Vec<_>>());
         }
         for (set, rate) in [(rate_from, policy.rate_from()), (rate_to, policy.rate_to())] {
             if let Some(rate) = rate {
                 let limit = limit(rate.bytes_per_second(), rate.current_burst());
-                put(set, Element::new(tap).expression(limit).comment(own));
+                put(set, &[Element::new(tap).expression(limit).comment(own)]);
             }
         }
         Ok(())
@@ -284,6 +282,7 @@ mod tests {
 
     use super::*;
     use crate::guest::{Egress, Guest, Networks};
+    use crate::nft::Data;
     use crate::owner::Owner;
 
     fn net(net: &str) -> IpNet {
@@ -296,7 +295,9 @@ mod tests {
         peers: &[&Attachment],
     ) -> Vec<(&'l Set, Element)> {
         let mut all = Vec::new();
-        let mut put = |set, element| all.push((set, element));
+        let mut put = |set, elements: &[Element]| {
+            all.extend(elements.iter().map(|element| (set, element.clone())));
+        };
         let name = Comment::new(guest.name()).unwrap();
         layout
             .policy_elements(guest, name, peers, &mut put)

@@ -297,22 +297,23 @@ fn guests(
         let others = homes.iter().map(|home| &home.place).filter(|_| have_peers);
         let peers: Vec<&Attachment> = others.filter(|other| place.is_peer_of(other)).collect();
         if home.is_new {
-            layout.guest_elements(place, &peers, &mut |set, element| {
-                claims.want(who, set, &element);
+            layout.guest_elements(place, &peers, &mut |set, elements| {
+                for element in elements {
+                    claims.want(who, set, element);
+                }
             })?;
             let (guest, tap) = (place.name.clone(), place.tap);
             changes.push(Change::Attach { guest, tap });
             continue;
         }
         let mut lacks = home.lacks.clone();
-        layout.guest_elements(place, &peers, &mut |set, element| {
-            // Two guests may want the same for each other.
-            if matches!(
-                comparison.want(who, set, &element),
-                Met::Nothing | Met::Other
-            ) && !lacks.contains(&GUARDS)
-            {
-                lacks.push(GUARDS);
+        layout.guest_elements(place, &peers, &mut |set, elements| {
+            for element in elements {
+                // Two guests may want the same for each other.
+                let met = comparison.want(who, set, element);
+                if matches!(met, Met::Nothing | Met::Other) && !lacks.contains(&GUARDS) {
+                    lacks.push(GUARDS);
+                }
             }
         })?;
         lacking.insert(place.name(), (place, lacks));
