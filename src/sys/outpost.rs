@@ -53,8 +53,8 @@ impl Outpost {
         options.create_by(tun, || self.netns.id())
     }
 
-    /// Opens one, and some to be kept if not even one more would be the last:
-    /// the descriptors that a process may have are for others, too.
+    /// Opens one, and some to be kept, if the process may open all of these and
+    /// one more: the last descriptors are for others.
     fn open_tuns(&mut self) -> Result<File, Error> {
         let more = 0..=self.ahead;
         let (tun, more) = self.netns.inside(|| {

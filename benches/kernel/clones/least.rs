@@ -70,7 +70,8 @@ impl Attach {
     }
 
     /// The system calls between the messages are those that make TAPs and
-    /// namespaces.
+    /// namespaces. `/dev/net/tun` is opened for each TAP as it comes, by a host
+    /// for several ahead.
     pub(super) fn replay(&mut self, floor: &mut Floor, proc: &mut Proc) -> Result<Duration> {
         let start = Instant::now();
         floor.send_asking(&mut self.claim)?;
